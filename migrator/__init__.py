@@ -1,0 +1,1 @@
+"""The database migration toolkit: see docs/."""
