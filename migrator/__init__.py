@@ -1,1 +1,53 @@
-"""The database migration toolkit: see docs/."""
+"""The database migration toolkit: finds orphans, sweeps them aside, enforces, proves, restores.
+
+The names below are imported on first use: Alembic loads our plugin while it is itself half
+imported, and a project that merely has us installed should not pay for all of us at start-up.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+# Before anything of ours: Alembic's import loads our plugin, which must find our modules unbegun.
+import alembic as _alembic  # noqa: F401
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from migrator.errors import MigratorError
+    from migrator.policy import Backfill, Delete, Keep, Policy, Refuse, SetNull
+    from migrator.reference import Reference
+
+__all__ = [
+    "Backfill",
+    "Delete",
+    "Keep",
+    "MigratorError",
+    "Policy",
+    "Reference",
+    "Refuse",
+    "SetNull",
+]
+
+_HOME = {
+    "Backfill": "policy",
+    "Delete": "policy",
+    "Keep": "policy",
+    "MigratorError": "errors",
+    "Policy": "policy",
+    "Reference": "reference",
+    "Refuse": "policy",
+    "SetNull": "policy",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'migrator' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"migrator.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
