@@ -27,7 +27,8 @@ def short_name(*parts: str, limit: int = MAX_IDENTIFIER_BYTES) -> str:
     A name that would be too long is cut and ends in a hash of the whole, so that two long names
     that begin alike stay apart, and the same parts give the same name in every run.
     """
-    whole = "_".join(parts)
+    # Blanks, percent signs and the like are legal in an identifier and a nuisance in every tool.
+    whole = re.sub(r"\W+", "_", "_".join(parts))
     if len(whole.encode()) <= limit:
         return whole
     digest = hashlib.sha256(whole.encode()).hexdigest()[:8]
@@ -166,9 +167,7 @@ def _tokens(text: str) -> list[tuple[str, str]]:
     while position < len(stripped):
         match = _TOKEN.match(stripped, position)
         if match is None:
-            raise ReferenceSyntaxError(
-                f"{text!r} cannot be read at character {position + 1}.", hint=_EXAMPLE
-            )
+            raise ReferenceSyntaxError(f"{text!r} cannot be read at character {position + 1}.", hint=_EXAMPLE)
         double, back, bracket, arrow, mark, plain = match.groups()
         position = match.end()
         if arrow or mark:

@@ -1,0 +1,225 @@
+"""What a database may need differently. Every method here is safe to leave as it is, or says that
+the engine cannot do the job; `postgresql.py`, `mysql.py`, `mariadb.py` and `sqlite.py` override.
+Nothing outside this package asks which database it talks to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from sqlalchemy.sql.elements import ColumnElement
+
+from migrator.catalog import Column, Facts, Server, Table
+from migrator.errors import PreflightRefused
+from migrator.plan import Step
+from migrator.reference import Reference, TableName
+from migrator.settings import Settings
+
+#: What an exception of the driver means to the runner.
+Verdict = Literal["lock-timeout", "deadlock", "violation", "lost", "duplicate", "denied", "other"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A fact that forbids a run (`refuse`) or that the operator should know (`warn`)."""
+
+    severity: Literal["refuse", "warn"]
+    slug: str
+    message: str
+    fix: str
+
+
+@dataclass(frozen=True)
+class Blocker:
+    """A session that holds what we want. Never its query's text: that may hold values."""
+
+    pid: str
+    application: str
+    age_seconds: float
+    what: str = ""
+    kind: Literal["session", "autovacuum", "wraparound", "prepared"] = "session"
+
+    def __str__(self) -> str:
+        return f"session {self.pid} ({self.application or 'unnamed'}, {self.age_seconds:.0f} s, {self.what})"
+
+
+class Dialect:
+    """The base: a database we can read but not migrate.
+
+    Args:
+        sa_dialect: the SQLAlchemy dialect, for quoting.
+    """
+
+    family = "other"
+    ddl_is_transactional = False
+
+    def __init__(self, sa_dialect: sa.Dialect) -> None:
+        self.sa = sa_dialect
+
+    # -- words ---------------------------------------------------------------------------------
+    def quote(self, *names: str | None) -> str:
+        """`schema.name` as this database quotes it, always quoted."""
+        preparer = self.sa.identifier_preparer
+        return ".".join(preparer.quote_identifier(name) for name in names if name)
+
+    def table_sql(self, table: TableName) -> str:
+        """The table's name, quoted."""
+        return self.quote(table.schema, table.name)
+
+    def columns_sql(self, columns: Sequence[str]) -> str:
+        """A list of column names, quoted, with commas."""
+        return ", ".join(self.quote(column) for column in columns)
+
+    # -- the catalog ---------------------------------------------------------------------------
+    def server(self, connection: Connection) -> Server:
+        """Which server answers."""
+        version = connection.dialect.server_version_info or ()
+        return Server("other", tuple(int(part) for part in version), ".".join(map(str, version)))
+
+    def table(self, connection: Connection, name: TableName) -> Table:
+        """The table as the catalog has it.
+
+        Raises:
+            UnknownTableError: there is none; the message lists the nearest names.
+        """
+        raise NotImplementedError
+
+    def facts(self, connection: Connection, reference: Reference) -> Facts:
+        """Everything plans and done-checks of this reference need, read now. Takes no lock that
+        a writer would notice. `proved_at` is left None: the journal's caller fills it in.
+
+        Raises:
+            UnknownTableError, UnknownColumnError.
+        """
+        raise NotImplementedError
+
+    def preflight(self, facts: Facts) -> Iterator[Problem]:
+        """Everything that must be true before a row is touched, from facts alone."""
+        return iter(())
+
+    def environment_problems(
+        self, connection: Connection, facts: Facts, settings: Settings
+    ) -> Iterator[Problem]:
+        """What the facts do not hold: privileges, other sessions, server settings, disk."""
+        return iter(())
+
+    # -- sessions ------------------------------------------------------------------------------
+    @contextmanager
+    def read_only(self, connection: Connection) -> Iterator[Connection]:
+        """One consistent snapshot in which nothing can be written."""
+        with connection.begin():
+            yield connection
+
+    def prepare(self, connection: Connection, settings: Settings) -> None:
+        """Session settings for a connection that sweeps or restores; the connection is closed,
+        not pooled, afterwards."""
+
+    @contextmanager
+    def transaction(self, connection: Connection) -> Iterator[None]:
+        """One short writing transaction at READ COMMITTED (SQLite: BEGIN IMMEDIATE)."""
+        with connection.begin():
+            yield
+
+    def run_sql(self, connection: Connection, step: Step, settings: Settings) -> None:
+        """Execute a step of SQL under its lock discipline (one attempt).
+
+        Raises:
+            sqlalchemy.exc.DBAPIError: as the driver said it; `verdict` tells what it means.
+        """
+        raise NotImplementedError
+
+    def verdict(self, error: BaseException) -> Verdict:
+        """What an exception means: by error number, never by text."""
+        return "other"
+
+    def blockers(self, connection: Connection, tables: Sequence[TableName]) -> list[Blocker]:
+        """The sessions that hold locks on these tables now, oldest first."""
+        return []
+
+    # -- the run lock --------------------------------------------------------------------------
+    def try_lock(self, connection: Connection, name: str) -> bool | None:
+        """Take a lock of the server that dies with this connection. True taken, False held by
+        another, None where the server has no such thing (the lease row is used instead)."""
+        return None
+
+    def unlock(self, connection: Connection, name: str) -> None:
+        """Give it back."""
+
+    # -- batches -------------------------------------------------------------------------------
+    def for_update(self, query: sa.Select[Any], *, skip_locked: bool = False) -> sa.Select[Any]:
+        """Lock the rows of a single-table SELECT; SQLite has the whole database already."""
+        return query.with_for_update(skip_locked=skip_locked)
+
+    def key_in(
+        self, columns: Sequence[ColumnElement[Any]], keys: Sequence[tuple[Any, ...]]
+    ) -> ColumnElement[bool]:
+        """`key IN (...)` in the form this database serves from the key's index. The values are
+        bound without a type, so that the server's own column type decides."""
+        if len(columns) == 1:
+            return columns[0].in_([sa.bindparam(None, key[0], sa.types.NullType()) for key in keys])
+        rows = [
+            sa.and_(
+                *(
+                    column == sa.bindparam(None, value, sa.types.NullType())
+                    for column, value in zip(columns, key, strict=True)
+                )
+            )
+            for key in keys
+        ]
+        return sa.or_(*rows)
+
+    def mirror_column(self, column: Column) -> str:
+        """A column of a quarantine or worklist table: the same type, nullable, nothing else."""
+        return f"{self.quote(column.name)} {column.type}"
+
+    def create_mirror(self, name: TableName, columns: Sequence[str]) -> str:
+        """CREATE TABLE of one of our own tables from column definitions."""
+        return f"CREATE TABLE {self.table_sql(name)} ({', '.join(columns)})"
+
+    def sequence_column(self, name: str) -> str:
+        """A self-numbering primary key column of one of our own tables."""
+        return f"{self.quote(name)} INTEGER PRIMARY KEY"
+
+    def insert_identity(self, statement: str) -> str:
+        """An INSERT into the user's table that states identity values (PostgreSQL: OVERRIDING)."""
+        return statement
+
+    def change_extras(self, table: Table) -> dict[str, str]:
+        """Columns an UPDATE of ours must set to themselves (MySQL's ON UPDATE CURRENT_TIMESTAMP)."""
+        return {}
+
+    # -- the protocol's statements ---------------------------------------------------------------
+    def index_steps(self, facts: Facts) -> tuple[Step, ...]:
+        """The supporting index on the child columns, built online."""
+        raise self._cannot(facts)
+
+    def drop_index_steps(self, facts: Facts, ours: frozenset[str]) -> tuple[Step, ...]:
+        """Its inverse, for those of `index_steps` named in `ours`."""
+        raise self._cannot(facts)
+
+    def enforce_steps(self, facts: Facts) -> tuple[Step, ...]:
+        """Check new rows: foreign key not validated, NULL guard."""
+        raise self._cannot(facts)
+
+    def release_steps(self, facts: Facts, ours: frozenset[str]) -> tuple[Step, ...]:
+        """Their inverse, for those of `enforce_steps` named in `ours`."""
+        raise self._cannot(facts)
+
+    def validate_steps(self, facts: Facts) -> tuple[Step, ...]:
+        """From enforced and swept to validated and NOT NULL; guards removed."""
+        raise self._cannot(facts)
+
+    def unvalidate_steps(self, facts: Facts, ours: frozenset[str]) -> tuple[Step, ...]:
+        """Their inverse, back to exactly what `enforce_steps` had left, for those named in `ours`."""
+        raise self._cannot(facts)
+
+    def _cannot(self, facts: Facts) -> PreflightRefused:
+        return PreflightRefused(
+            f"{self.family} databases can be reported on, not migrated ({facts.reference}).",
+            hint="Use `migrator report`; migrations run on SQLite, PostgreSQL, MySQL and MariaDB.",
+        )

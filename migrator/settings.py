@@ -1,0 +1,120 @@
+"""Settings, resolved in one place: flag > MIGRATOR_* > DATABASE_URL > alembic.ini > default."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+
+from migrator.errors import UsageError
+
+DEFAULT_URL = "sqlite:///blog.db"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an operator may turn. Durations in seconds unless the name says milliseconds.
+
+    Args:
+        batch_size: rows per batch to begin with; it follows `batch_target_ms` from there.
+        batch_floor, batch_ceiling: bounds of the batch size.
+        batch_target_ms: how long a batch should take.
+        pause_ms: rest between two batches, for the application.
+        scan_rows: rows per scan window to begin with.
+        max_orphan_share: above this share of orphans in all rows the run stops before the first change.
+        lock_timeout_ms: how long a blocking step waits for its locks, per attempt.
+        lock_attempts, lock_deadline: bounds of its retries.
+        long_lock_timeout_ms: the same for steps that block nobody while they wait (VALIDATE).
+        long_transaction: a transaction older than this stops the run before a blocking step.
+        parent_first: whether a blocking step locks the parent before the child (PostgreSQL).
+    """
+
+    batch_size: int = 1000
+    batch_floor: int = 50
+    batch_ceiling: int = 10_000
+    batch_target_ms: int = 250
+    pause_ms: int = 20
+    scan_rows: int = 20_000
+    max_orphan_share: float = 0.5
+    lock_timeout_ms: int = 400
+    lock_attempts: int = 30
+    lock_deadline: float = 600.0
+    long_lock_timeout_ms: int = 5000
+    long_transaction: float = 300.0
+    parent_first: bool = True
+
+
+def resolve(flags: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings in force.
+
+    Args:
+        flags: what the command line (or `-x name=value`) said; None values are not said.
+        environ: the environment; `MIGRATOR_BATCH_SIZE` and so on. By default the process's own.
+
+    Raises:
+        UsageError: a value is not a number of its kind, or out of its range.
+    """
+    environ = os.environ if environ is None else environ
+    flags = dict(flags or {})
+    if "lock_timeout" in flags:  # the name `-x` uses
+        flags["lock_timeout_ms"] = flags.pop("lock_timeout")
+    values: dict[str, Any] = {}
+    for setting in fields(Settings):
+        said = flags.get(setting.name)
+        source = f"{setting.name}"
+        if said is None:
+            source = f"MIGRATOR_{setting.name.upper()}"
+            said = environ.get(source)
+        if said is not None:
+            values[setting.name] = _value(source, said, type(setting.default))
+    return Settings(**values)
+
+
+def _value(source: str, said: Any, kind: type) -> Any:
+    text = str(said).strip()
+    if kind is bool:
+        if text.lower() in ("1", "true", "yes", "on", "0", "false", "no", "off"):
+            return text.lower() in ("1", "true", "yes", "on")
+        raise UsageError(f"{source} must be yes or no, not {text!r}.")
+    try:
+        number = kind(text)
+    except ValueError:
+        what = "a whole number" if kind is int else "a number"
+        raise UsageError(f"{source} must be {what}, not {text!r}.") from None
+    zero_is_fine = source.lower().endswith(("pause_ms", "max_orphan_share"))
+    if number < 0 or (number == 0 and not zero_is_fine):
+        raise UsageError(f"{source} must be above zero, not {text!r}.")
+    if source.lower().endswith("max_orphan_share") and number > 1:
+        raise UsageError(f"{source} is a share between 0 and 1, not {text!r}.")
+    return number
+
+
+def database_url(
+    flag: str | None = None, configured: str | None = None, environ: Mapping[str, str] | None = None
+) -> URL:
+    """The database to work on: flag > MIGRATOR_URL > DATABASE_URL > alembic.ini > default.
+    `postgres://` and `postgresql://` mean psycopg 3, `mysql://` and `mariadb://` mean PyMySQL.
+
+    Raises:
+        UsageError: the text is no URL. The message never shows it: it may hold a password.
+    """
+    environ = os.environ if environ is None else environ
+    text = flag or environ.get("MIGRATOR_URL") or environ.get("DATABASE_URL") or configured or DEFAULT_URL
+    try:
+        url = sa.make_url(text)
+    except (sa.exc.ArgumentError, ValueError):
+        raise UsageError(
+            "The database URL cannot be read.",
+            hint="Write it as postgresql://user:password@host:5432/database, mysql://..., or sqlite:///file.db.",
+        ) from None
+    drivers = {
+        "postgres": "postgresql+psycopg",
+        "postgresql": "postgresql+psycopg",
+        "mysql": "mysql+pymysql",
+        "mariadb": "mariadb+pymysql",
+    }
+    return url.set(drivername=drivers.get(url.drivername, url.drivername))
