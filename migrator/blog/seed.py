@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Table, inspect, select
 
 from migrator.blog import legacy
 from migrator.blog.bulk import insert_rows
+from migrator.errors import Refused, UsageError
 
 _FIRST_START: Final = datetime(2024, 1, 1, 8, 0, 0)
 _LONGEST_RUN: Final = timedelta(days=30)
@@ -80,8 +81,8 @@ def seed(
         The exact counts of what was written.
 
     Raises:
-        ValueError: an argument is out of its range, or the blog has rows already, so that no count could
-            be promised.
+        UsageError: an argument is out of its range.
+        Refused: the blog has rows already, so that no count could be promised.
     """
     _check_arguments(posts, users, null_share, dangling_share, posts_per_missing_author, starts)
     null = round(posts * null_share)
@@ -89,7 +90,7 @@ def seed(
     missing = ceil(dangling / posts_per_missing_author)
     counts = SeedCounts(posts, posts - null - dangling, null, dangling, missing)
     if counts.valid and not users:
-        raise ValueError("users must be at least 1 when some posts have an author")
+        raise UsageError("users must be at least 1 when some posts have an author")
 
     user_table, post_table = _create_empty_tables(connection)
     random = Random(seed)
@@ -108,11 +109,11 @@ def _check_arguments(
     starts: int,
 ) -> None:
     if posts < 0 or users < 0:
-        raise ValueError("posts and users must not be negative")
+        raise UsageError("posts and users must not be negative")
     if min(null_share, dangling_share) < 0 or null_share + dangling_share > 1:
-        raise ValueError("null_share and dangling_share must be 0 or more, and 1 or less together")
+        raise UsageError("null_share and dangling_share must be 0 or more, and 1 or less together")
     if posts_per_missing_author < 1 or starts < 1:
-        raise ValueError("posts_per_missing_author and starts must be at least 1")
+        raise UsageError("posts_per_missing_author and starts must be at least 1")
 
 
 def _create_empty_tables(connection: Connection) -> tuple[Table, Table]:
@@ -121,7 +122,9 @@ def _create_empty_tables(connection: Connection) -> tuple[Table, Table]:
     there = set(inspect(connection).get_table_names())
     for table in tables:
         if table.name in there and connection.execute(select(table.c.id).limit(1)).first():
-            raise ValueError(f'table "{table.name}" has rows already: seed a database whose blog is empty')
+            raise Refused(
+                f'The table "{table.name}" has rows already.', hint="Seed a database whose blog is empty."
+            )
     metadata.create_all(connection)
     return tables
 
