@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.sql.elements import ColumnElement
 
 from migrator.catalog import Column, Facts, Server, Table
+from migrator.dialects.generic import facts_from, inspect_table
 from migrator.errors import PreflightRefused
 from migrator.plan import Step
 from migrator.reference import Reference, TableName
@@ -87,7 +88,7 @@ class Dialect:
         Raises:
             UnknownTableError: there is none; the message lists the nearest names.
         """
-        raise NotImplementedError
+        return inspect_table(connection, name)
 
     def facts(self, connection: Connection, reference: Reference) -> Facts:
         """Everything plans and done-checks of this reference need, read now. Takes no lock that
@@ -96,7 +97,9 @@ class Dialect:
         Raises:
             UnknownTableError, UnknownColumnError.
         """
-        raise NotImplementedError
+        child = self.table(connection, reference.child)
+        parent = child if reference.is_self_reference else self.table(connection, reference.parent)
+        return facts_from(self.server(connection), reference, child, parent)
 
     def preflight(self, facts: Facts) -> Iterator[Problem]:
         """Everything that must be true before a row is touched, from facts alone."""
