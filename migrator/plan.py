@@ -92,6 +92,8 @@ class Step:
         retryable: whether a lock timeout or deadlock is worth another try.
         done: whether the catalog shows it done already; read before and after.
         violation: what to do when the rows turn out to break the constraint: sweep again, or fail.
+        optional: verdicts (`dialects.base.Verdict`) after which the run says so and goes on without
+            this step, e.g. a NULL guard on an account that may create no trigger.
     """
 
     name: str
@@ -102,6 +104,7 @@ class Step:
     retryable: bool = True
     done: Callable[[Facts], bool] = never
     violation: Literal["sweep", "fail"] = "fail"
+    optional: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -144,6 +144,10 @@ class Dialect:
         """The sessions that hold locks on these tables now, oldest first."""
         return []
 
+    def wait_for_leftovers(self, connection: Connection, facts: Facts) -> None:
+        """Wait until no statement of an earlier step of ours is still running on the server: where
+        DDL is not transactional it outlives the client that sent it. Called before each step."""
+
     # -- the run lock --------------------------------------------------------------------------
     def try_lock(self, connection: Connection, name: str) -> bool | None:
         """Take a lock of the server that dies with this connection. True taken, False held by
