@@ -305,10 +305,15 @@ def _append(table: Definition, constraint: str) -> str:
     item = (table.constraints or table.columns)[-1]
     before = sql[: item.start]
     indent = before[len(before.rstrip(" \t")) :]
-    gap = " "
-    if before.rstrip(" \t").endswith("\n") or (comments and comments[-1].is_line_comment):
-        newline = "\r\n" if "\r\n" in sql and not sql[:after].endswith("\r") else "\n"
-        gap = newline + (indent if before.rstrip(" \t").endswith("\n") else "    ")
+    own_line = before.rstrip(" \t").endswith("\n")
+    indent = indent if own_line else "    "
+    if comments and comments[-1].is_line_comment:
+        # Never "\r\n" here: the comment would take the "\r" for its own, and keep it.
+        gap = "\n" + indent
+    elif own_line:
+        gap = ("\r\n" if "\r\n" in sql else "\n") + indent
+    else:
+        gap = " "
     return sql[:last] + "," + sql[last:after] + gap + constraint + sql[after:]
 
 
@@ -325,9 +330,8 @@ def _cut(table: Definition, clause: Clause, sql: str) -> str:
     if blanks[-1].is_line_comment and not after.startswith("\n"):
         # The line's end closes the comment: without it, what follows would be commented out.
         return sql[: clause.start] + after
-    if after[:1] not in ("", ",", ")", " ", "\t", "\n", "\r", "\f"):
-        return before + " " + after
-    return before + after
+    apart = after.startswith((",", ")", " ", "\t", "\n", "\r", "\f", "--", "/*"))
+    return before + ("" if apart else " ") + after
 
 
 def _close_ranks(table: Definition, clause: Clause, sql: str) -> str:

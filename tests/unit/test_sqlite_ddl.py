@@ -226,7 +226,7 @@ def test_columns_are_read_with_type_collation_and_default() -> None:
         ColumnDefinition("c", "", False, "virtual"),
         ColumnDefinition("d", "", False, "stored"),
         ColumnDefinition("e", "double precision", default="+1"),
-        ColumnDefinition("f", "", default="current_time"),
+        ColumnDefinition("f", "", default="CURRENT_TIME"),
     )
 
 
