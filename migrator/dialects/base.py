@@ -22,7 +22,7 @@ from migrator.reference import Reference, TableName
 from migrator.settings import Settings
 
 #: What an exception of the driver means to the runner.
-Verdict = Literal["lock-timeout", "deadlock", "violation", "lost", "duplicate", "denied", "other"]
+Verdict = Literal["lock-timeout", "deadlock", "violation", "lost", "duplicate", "denied", "retry", "other"]
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,15 @@ class Dialect:
         with connection.begin():
             yield
 
-    def run_sql(self, connection: Connection, step: Step, settings: Settings) -> None:
+    def run_sql(
+        self, connection: Connection, step: Step, settings: Settings, *, patient: bool = False
+    ) -> None:
         """Execute a step of SQL under its lock discipline (one attempt).
+
+        Args:
+            connection: fresh, in autocommit mode, closed by the caller afterwards.
+            patient: only an autovacuum is in the way: wait just long enough for the server to cancel
+                it (PostgreSQL: deadlock_timeout + 500 ms).
 
         Raises:
             sqlalchemy.exc.DBAPIError: as the driver said it; `verdict` tells what it means.
@@ -195,6 +202,10 @@ class Dialect:
     def insert_identity(self, statement: str) -> str:
         """An INSERT into the user's table that states identity values (PostgreSQL: OVERRIDING)."""
         return statement
+
+    def insert_defaults(self, table: TableName) -> str:
+        """An INSERT of a row that states nothing (MySQL spells it `() VALUES ()`)."""
+        return f"INSERT INTO {self.table_sql(table)} DEFAULT VALUES"
 
     def change_extras(self, table: Table) -> dict[str, str]:
         """Columns an UPDATE of ours must set to themselves (MySQL's ON UPDATE CURRENT_TIMESTAMP)."""
