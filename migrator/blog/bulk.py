@@ -6,7 +6,7 @@ from typing import Any, Final, cast
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import Column, Connection, Dialect, Table, func, insert, select
+from sqlalchemy import Column, Connection, Dialect, Table, func, select
 
 Row = Sequence[Any]
 
@@ -42,11 +42,8 @@ def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
 
 def _insert(connection: Connection, table: Table, rows: Iterable[Row]) -> int:
     """Send each chunk as one executemany, which PyMySQL folds into INSERTs of many rows."""
-    # Compiled here, once, because SQLAlchemy looks at every parameter of every row, which takes longer
-    # than the database needs to store them.
-    dialect = connection.dialect
-    statement = str(insert(table).compile(dialect=dialect))
-    adapt = _adapter(table, dialect)
+    statement = _insert_statement(table, connection.dialect)
+    adapt = _adapter(table, connection.dialect)
     count = 0
     for chunk in _chunks(rows):
         connection.exec_driver_sql(statement, [adapt(row) for row in chunk])
@@ -54,17 +51,27 @@ def _insert(connection: Connection, table: Table, rows: Iterable[Row]) -> int:
     return count
 
 
-def _adapter(table: Table, dialect: Dialect) -> Callable[[Row], Any]:
+def _insert_statement(table: Table, dialect: Dialect) -> str:
+    # Not an `insert()` that SQLAlchemy executes: it looks at every parameter of every row, which takes
+    # longer than the database needs to store them. Quoting is still SQLAlchemy's.
+    preparer = dialect.identifier_preparer
+    columns = ", ".join(preparer.format_column(column) for column in table.columns)
+    marks = ", ".join([_MARKS[dialect.paramstyle]] * len(table.columns))
+    return f"INSERT INTO {preparer.format_table(table)} ({columns}) VALUES ({marks})"
+
+
+def _adapter(table: Table, dialect: Dialect) -> Callable[[Row], tuple[Any, ...]]:
     """Give what turns a row into the parameters the driver takes."""
-    keys = table.columns.keys()
     found = ((place, _processor(column, dialect)) for place, column in enumerate(table.columns))
     processors = [(place, processor) for place, processor in found if processor is not None]
 
-    def adapt(row: Row) -> Any:
+    def adapt(row: Row) -> tuple[Any, ...]:
+        if not processors:
+            return tuple(row)
         values = list(row)
         for place, process in processors:
             values[place] = process(values[place])
-        return tuple(values) if dialect.positional else dict(zip(keys, values, strict=True))
+        return tuple(values)
 
     return adapt
 
@@ -102,6 +109,7 @@ def _advance_serial(connection: Connection, table: Table) -> None:
         connection.execute(select(func.setval(func.pg_get_serial_sequence(name, key.name), func.max(key))))
 
 
+_MARKS: Final[Mapping[str, str]] = {"qmark": "?", "format": "%s", "pyformat": "%s"}
 _LOADERS: Final[Mapping[str, Callable[[Connection, Table, Iterable[Row]], int]]] = {
     "postgresql+psycopg": _copy,
 }

@@ -112,9 +112,10 @@ def read_dataset(folder: Path) -> Dataset:
 
 
 def load_dataset(engine: Engine, folder: Path) -> dict[str, int]:
-    """Create a dataset's tables in a database and fill them, in one transaction.
+    """Create a dataset's tables in a database and fill them.
 
-    MySQL and MariaDB commit each CREATE TABLE by itself; there, a load that fails leaves empty tables.
+    The rows are written in one transaction. Only PostgreSQL takes CREATE TABLE into it as well: elsewhere a
+    load that fails leaves empty tables behind.
 
     Args:
         engine: the database; none of the dataset's tables may be in it.
