@@ -13,8 +13,9 @@ condition (section 2, "ALTER TABLE RENAME") are therefore met and read back: wit
 and nothing else. Views and triggers elsewhere need not be dropped; before COMMIT every row of the
 schema is compared with what it was.
 
-A legacy rename fails on a table whose own CHECK, generated column or index qualifies a column by
-the table's name (`CHECK (post.a > 0)`). Such a table is copied out to a bare one and back instead.
+A legacy rename fails on a table whose own CHECK or index qualifies a column by the table's name
+(`CHECK (post.a > 0)`). Such a table is copied out to a bare one and back instead; the planner's
+statistics of such a table go with it (run ANALYZE).
 
 Locks: writers wait from BEGIN IMMEDIATE to COMMIT; readers go on (with a rollback journal, until
 the changes outgrow the page cache). A crash at any point leaves the database as it was: nothing is
