@@ -7,6 +7,7 @@ from typing import Any, Final, cast
 import psycopg
 from psycopg import sql
 from sqlalchemy import Column, Connection, Dialect, Table, func, select
+from sqlalchemy.exc import DBAPIError
 
 Row = Sequence[Any]
 
@@ -28,7 +29,6 @@ def insert_rows(connection: Connection, table: Table, rows: Iterable[Row]) -> in
 
     Raises:
         sqlalchemy.exc.DBAPIError: the database refused a row.
-        psycopg.Error: PostgreSQL refused a row.
     """
     dialect = connection.dialect
     return _LOADERS.get(f"{dialect.name}+{dialect.driver}", _insert)(connection, table, rows)
@@ -92,10 +92,15 @@ def _copy(connection: Connection, table: Table, rows: Iterable[Row]) -> int:
         connection.begin()
     driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
     count = 0
-    with driver.cursor() as cursor, cursor.copy(statement) as copy:
-        for row in rows:
-            copy.write_row(row)
-            count += 1
+    try:
+        with driver.cursor() as cursor, cursor.copy(statement) as copy:
+            for row in rows:
+                copy.write_row(row)
+                count += 1
+    except psycopg.Error as error:
+        # As SQLAlchemy would have raised it, so that callers have one kind of error to catch. The rows
+        # are left out of it.
+        raise DBAPIError.instance(statement.as_string(driver), None, error, psycopg.Error) from error
     _advance_serial(connection, table)
     return count
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import MetaData, Table, create_engine, select
+from sqlalchemy import MetaData, Table, create_engine, inspect, select
+from sqlalchemy.exc import IntegrityError
 
 from migrator.blog.csvfile import read_csv
 from migrator.blog.dataset import load_dataset, read_dataset
 from migrator.errors import UsageError
+from scripts.load_dataset import main
 
 if TYPE_CHECKING:
     from tests.conftest import Database
@@ -101,6 +103,21 @@ def test_a_malformed_file_is_named_with_its_line_and_loads_nothing(
     engine.dispose()
 
 
+def test_a_row_the_database_refuses_is_an_integrity_error_and_leaves_no_rows(
+    database: Database, tmp_path: Path
+) -> None:
+    """A key that is there twice is the same error on every engine, COPY or INSERT."""
+    columns = [["Key", "int"], ["Group", "int"]]
+
+    with pytest.raises(IntegrityError):
+        load_dataset(database.engine, _write(tmp_path, "Key,Group\n1,1\n2,2\n1,1\n", columns))
+
+    if inspect(database.engine).has_table("Odd Table"):
+        table = Table("Odd Table", MetaData(), autoload_with=database.engine)
+        with database.engine.connect() as connection:
+            assert connection.execute(select(table)).all() == []
+
+
 def test_an_unknown_type_is_named_with_those_known(tmp_path: Path) -> None:
     """Nothing is guessed: a type without a meaning stops the load."""
     with pytest.raises(UsageError, match=r"'geometry\(4\)' is not known.*varchar"):
@@ -124,3 +141,30 @@ def test_a_malformed_description_is_a_usage_error(tmp_path: Path, text: str | No
 
     with pytest.raises(UsageError, match=told):
         read_dataset(tmp_path)
+
+
+def test_the_script_loads_a_folder_and_says_what_it_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows per table on stdout; a second time, or with no dataset there, one line and an exit code."""
+    columns = [["Key", "int"], ["Group", "int"]]
+    folder = _write(tmp_path, "Key,Group\n1,1\n", columns, count=1)
+    url = f"sqlite:///{tmp_path / 'data.db'}"
+
+    assert main([str(folder), url]) == 0
+    assert capsys.readouterr().out == "Odd Table: 1 rows\n"
+    assert main([str(folder), url]) == 1
+    assert capsys.readouterr().err == 'error: The database refused: table "Odd Table" already exists\n'
+    assert main([str(tmp_path / "nowhere"), url]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_the_script_does_not_print_a_password(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A server that cannot be reached is named without what would open it."""
+    folder = _write(tmp_path, "Key,Group\n", [["Key", "int"], ["Group", "int"]])
+
+    for name in ("postgresql", "mysql"):
+        assert main([str(folder), f"{name}://ann:s3cret@127.0.0.1:1/blog"]) == 1
+        printed = capsys.readouterr()
+        assert "127.0.0.1" in printed.err
+        assert "s3cret" not in printed.err + printed.out
