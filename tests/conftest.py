@@ -23,12 +23,12 @@ _SELECTION = pytest.StashKey[Selection]()
 class ServerFactory(Protocol):
     """Starts servers that belong to one test alone."""
 
-    def __call__(self, engine_id: str | None = None, *settings: str) -> Server:
+    def __call__(self, *settings: str, engine_id: str | None = None) -> Server:
         """Start one.
 
         Args:
-            engine_id: its engine; by default the one the test is being run for.
             settings: further options for the server's command line.
+            engine_id: its engine; by default the one the test is being run for.
         """
 
 
@@ -59,9 +59,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Tell the pool what the session needs."""
-    wanted = (item for item in session.items if isinstance(item, pytest.Function))
-    params = [item.callspec.params for item in wanted if hasattr(item, "callspec")]
-    session.config.stash[_POOL].announce(each["engine_id"] for each in params if "engine_id" in each)
+    params = [item.callspec.params for item in session.items if hasattr(item, "callspec")]
+    wanted = [str(each["engine_id"]) for each in params if "engine_id" in each]
+    session.config.stash[_POOL].announce(wanted)
 
 
 @pytest.fixture
@@ -87,8 +87,10 @@ def own_server(engine_id: str) -> Iterator[ServerFactory]:
 
     started: list[Server] = []
 
-    def start(wanted: str | None = None, *settings: str) -> Server:
-        server = start_server(recipe_for(wanted or engine_id), settings=settings, dedicated=True)
+    own_engine = engine_id
+
+    def start(*settings: str, engine_id: str | None = None) -> Server:
+        server = start_server(recipe_for(engine_id or own_engine), settings=settings, dedicated=True)
         started.append(server)
         return server
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import URL
 
 from tests.servers import debian
 from tests.servers.families import Family, forget_programs
+from tests.servers.recipes import PORTS
 
 if TYPE_CHECKING:
     from tests.servers.server import Machine, Server
@@ -18,8 +21,8 @@ if TYPE_CHECKING:
 def run_client(server: Server, url: URL, script: str, *, check: bool) -> subprocess.CompletedProcess[str]:
     """Feed a script to the client program of a server's family.
 
-    The program is this machine's where it has one, else the one beside the server in its container, else it is
-    installed.
+    The program is this machine's where it has one, else the one beside the server in its container, else it
+    is installed.
 
     Args:
         server: the server.
@@ -31,17 +34,24 @@ def run_client(server: Server, url: URL, script: str, *, check: bool) -> subproc
         subprocess.CalledProcessError: it failed and `check` is set; its messages are noted on the error.
         RuntimeError: there is no client program and none may be installed.
     """
-    local = _local_command(server.kind, url)
-    machine = None if local else server.machine or _machine_behind(url)
-    if machine is not None:
-        done = _in_container(machine, server.kind, url, script)
-    else:
-        done = _here(local or _installed_command(server.kind, url), server.kind, url, script)
+    done = _run(server, url, script)
     if check and done.returncode != 0:
         error = subprocess.CalledProcessError(done.returncode, done.args, done.stdout, done.stderr)
         error.add_note(done.stderr)
         raise error
     return done
+
+
+def _run(server: Server, url: URL, script: str) -> subprocess.CompletedProcess[str]:
+    local = _local_command(server.kind, url)
+    if local is not None:
+        return _here(local, server.kind, url, script)
+    if server.machine is not None:
+        return _in_container(server.machine, server.kind, url, script)
+    with _machine_behind(url) as machine:
+        if machine is not None:
+            return _in_container(machine, server.kind, url, script)
+    return _here(_installed_command(server.kind, url), server.kind, url, script)
 
 
 def _local_command(kind: Family, url: URL) -> list[str] | None:
@@ -73,11 +83,17 @@ def _here(argv: list[str], kind: Family, url: URL, script: str) -> subprocess.Co
 
 def _in_container(machine: Machine, kind: Family, url: URL, script: str) -> subprocess.CompletedProcess[str]:
     # Inside, the server listens where its family always does.
-    argv = [kind.name.replace("postgresql", "psql"), *kind.options(url.set(host="127.0.0.1", port=None))]
+    inside = url.set(host="127.0.0.1", port=PORTS[kind.name])
+    argv = [kind.name.replace("postgresql", "psql"), *kind.options(inside)]
     return subprocess.CompletedProcess(argv, *machine.run(argv, kind.environment(url), script))
 
 
-def _machine_behind(url: URL) -> Machine | None:
-    from tests.servers.containers import machine_publishing  # only now: it wants the container engine
+@contextmanager
+def _machine_behind(url: URL) -> Iterator[Machine | None]:
+    if url.port is None or url.host not in ("127.0.0.1", "localhost", "::1"):
+        yield None
+        return
+    from tests.servers.containers import machine_publishing  # only now: the rest needs no testcontainers
 
-    return machine_publishing(url.port) if url.port and url.host in ("127.0.0.1", "localhost", "::1") else None
+    with machine_publishing(url.port) as machine:
+        yield machine

@@ -1,4 +1,4 @@
-"""What differs between the families of servers: asking the version, making and dropping databases, clients."""
+"""What differs between the families of servers: versions, making and dropping databases, client programs."""
 
 from __future__ import annotations
 
@@ -116,14 +116,10 @@ class PostgreSQL(Family):
 
     def drop(self, admin: Engine, name: str) -> None:
         """FORCE ends sessions; prepared transactions and replication slots it leaves in the way."""
+        slots = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = :name"
         self._roll_back_prepared(admin, name)
         with admin.connect() as connection:
-            connection.execute(
-                sa.text(
-                    "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = :name"
-                ),
-                {"name": name},
-            )
+            connection.execute(sa.text(slots), {"name": name})
             connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
     def _roll_back_prepared(self, admin: Engine, name: str) -> None:
@@ -189,8 +185,9 @@ class MySQL(Family):
 
     def options(self, url: URL) -> list[str]:
         """TCP even to this machine: the name localhost would mean a socket file."""
-        where = ["--protocol=TCP", "-h", url.host or "", "-P", str(url.port or 3306), "-u", url.username or ""]
-        return ["--no-defaults", "--default-character-set=utf8mb4", *where, url.database or ""]
+        where = ["-h", url.host or "", "-P", str(url.port or 3306), "-u", url.username or ""]
+        settings = ["--no-defaults", "--default-character-set=utf8mb4", "--protocol=TCP"]
+        return [*settings, *where, url.database or ""]
 
     def environment(self, url: URL) -> dict[str, str]:
         """The password."""

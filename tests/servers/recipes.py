@@ -9,6 +9,7 @@ FamilyName = Literal["sqlite", "postgresql", "mysql", "mariadb"]
 FAMILIES: Final[tuple[FamilyName, ...]] = get_args(FamilyName)
 
 ADMIN: Final[dict[FamilyName, str]] = {"postgresql": "postgres", "mysql": "root", "mariadb": "root"}
+PORTS: Final[dict[FamilyName, int]] = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306}
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,8 @@ class Server:
                 with _engine(url) as engine:
                     yield Database(url, self.engine_id, self.family, self.version, name, engine, self)
             finally:
-                self.kind.drop(admin, name)
+                if not self.dedicated:  # that one goes as a whole, and may be down
+                    self.kind.drop(admin, name)
 
     def restart(self) -> None:
         """Stop in good order, start again, wait for an answer."""

@@ -27,6 +27,9 @@ if [[ ! -d /var/lib/mysql/mysql ]]; then
   {
     # Set-up is not for replicas to repeat.
     echo "SET SESSION sql_log_bin = 0;"
+    # The package's script makes root accounts without a password for every name of this machine.
+    echo "DELETE FROM mysql.global_priv WHERE user IN ('root', '') AND host <> 'localhost';"
+    echo "FLUSH PRIVILEGES;"
     echo "ALTER USER 'root'@'localhost' IDENTIFIED BY $(text "$root_password");"
     root="'root'@$(text "$root_host")"
     echo "CREATE USER IF NOT EXISTS $root IDENTIFIED BY $(text "$root_password");"

@@ -1,0 +1,207 @@
+"""Servers in containers, started through testcontainers."""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+import shlex
+import socket
+import tarfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from testcontainers.community.mysql import MySqlContainer
+from testcontainers.community.postgres import PostgresContainer
+from testcontainers.core.config import ConnectionMode, testcontainers_config
+
+from tests.servers.engine import engine, running_engine, runs_beside_us
+from tests.servers.images import image_for
+from tests.servers.recipes import ADMIN, PORTS, SETTINGS, FamilyName, Recipe
+from tests.servers.server import Server, server_at
+
+LABEL: Final = "migrator-test-owner"
+KEPT: Final = "kept"
+# The official image starts a server without a port while it sets up; this is the one that stays.
+_MYSQL_IS_READY: Final = r"ready for connections.*port: 3306"
+
+
+class Container:
+    """A running container, as a machine that can be stopped, started and worked in.
+
+    Args:
+        container: docker's container.
+        close: lets go of the client it was had through.
+    """
+
+    def __init__(self, container: Any, close: Any = None) -> None:
+        self._container = container
+        self._close = close or (lambda: None)
+
+    def restart(self) -> None:
+        """Stop in good order, however long a checkpoint takes, and start."""
+        self._container.restart(timeout=60)
+
+    def kill(self) -> None:
+        """SIGKILL to the server."""
+        self._container.kill()
+        self._container.wait()
+
+    def start(self) -> None:
+        """Start again."""
+        self._container.start()
+
+    def remove(self) -> None:
+        """Remove it with its volumes."""
+        self._container.remove(force=True, v=True)
+        self._close()
+
+    def run(self, argv: list[str], environment: dict[str, str], script: str) -> tuple[int, str, str]:
+        """Run a program in it, fed from a file there."""
+        name = f"script-{secrets.token_hex(4)}"
+        self._container.put_archive("/tmp", _archive(name, script))
+        command = f"{shlex.join(argv)} < /tmp/{name}; code=$?; rm /tmp/{name}; exit $code"
+        code, (output, messages) = self._container.exec_run(
+            ["sh", "-c", command], environment={"LANG": "C.UTF-8"} | environment, demux=True
+        )
+        return code, (output or b"").decode(), (messages or b"").decode()
+
+
+def start_server(
+    recipe: Recipe,
+    *,
+    settings: Sequence[str] = (),
+    dedicated: bool = False,
+    keep: bool = False,
+) -> Server:
+    """Start a server and wait until it answers.
+
+    Args:
+        recipe: which.
+        settings: further options for the server's command line.
+        dedicated: one test may stop it.
+        keep: it outlives this process.
+
+    Raises:
+        RuntimeError: it cannot be had; the message says why.
+    """
+    with engine() as client:
+        sweep(client)
+        image = image_for(recipe, client)
+    _set_up_testcontainers()
+    prepared = _prepare(recipe.family, image)
+    prepared.with_command([*SETTINGS[recipe.family], *settings])
+    # A port of our choice, because one of the engine's choice changes at every restart.
+    prepared.with_bind_ports(PORTS[recipe.family], _free_port())
+    prepared.with_kwargs(labels={LABEL: KEPT if keep else _owner()}, shm_size="256m")
+    try:
+        prepared.start()
+        url = prepared.get_connection_url()
+        machine = Container(prepared.get_wrapped_container(), prepared.get_docker_client().client.close)
+        return server_at(recipe.family, url, machine=machine, dedicated=dedicated)
+    except BaseException as error:
+        reason = _last_words(prepared)
+        prepared.stop()
+        if isinstance(error, Exception):
+            raise RuntimeError(f"{image} did not start: {error}\n{reason}") from error
+        raise
+
+
+@contextmanager
+def machine_publishing(port: int) -> Iterator[Container | None]:
+    """Find the container that publishes a port of this machine; None where no engine runs or none does."""
+    with running_engine() as client:
+        found = client.containers.list(filters={"publish": str(port)}) if client else []
+        yield Container(found[0]) if found else None
+
+
+def sweep(client: Any, *, kept: bool = False) -> int:
+    """Remove the containers of sessions that ended without removing theirs.
+
+    Args:
+        client: docker's client.
+        kept: also those that were started to be kept.
+
+    Returns:
+        How many were removed.
+    """
+    found = client.containers.list(all=True, filters={"label": LABEL})
+    leftovers = [each for each in found if _is_orphan(each.labels[LABEL], kept=kept)]
+    for container in leftovers:
+        container.remove(force=True, v=True)
+    return len(leftovers)
+
+
+def _prepare(family: FamilyName, image: str) -> PostgresContainer | MySqlContainer:
+    password = secrets.token_urlsafe(12)
+    if family == "postgresql":
+        postgresql = PostgresContainer(
+            image, username=ADMIN[family], password=password, dbname="postgres", driver="psycopg"
+        )
+        return postgresql.with_env("POSTGRES_INITDB_ARGS", "--encoding=UTF8 --locale=C.UTF-8")
+    return MySqlContainer(
+        image,
+        dialect="pymysql",
+        username=ADMIN[family],
+        password=password,
+        dbname="test",
+        wait_strategy_check_string=_MYSQL_IS_READY,
+    )
+
+
+@cache
+def _set_up_testcontainers() -> None:
+    # Its reaper is an image of its own, which is not there without a registry; `sweep` does its work.
+    testcontainers_config.ryuk_disabled = True
+    if Path("/.dockerenv").exists() and runs_beside_us():
+        # It would take us for a container of the engine's and look for servers at the engine's gateway.
+        testcontainers_config.connection_mode_override = ConnectionMode.docker_host
+        testcontainers_config.tc_host_override = "127.0.0.1"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
+
+
+def _owner() -> str:
+    # A number alone may be another process's by tomorrow.
+    return f"{socket.gethostname()}/{os.getpid()}/{_started_at(os.getpid())}"
+
+
+def _is_orphan(owner: str, *, kept: bool) -> bool:
+    if owner == KEPT:
+        return kept
+    host, pid, started_at = owner.split("/")
+    return host == socket.gethostname() and _started_at(int(pid)) != started_at
+
+
+def _started_at(pid: int) -> str:
+    try:
+        # After the program's name in parentheses the 20th field is the start time.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
+
+
+def _last_words(prepared: Any) -> str:
+    try:
+        said = prepared.get_wrapped_container().logs(tail=8)
+    except Exception:
+        return ""
+    return bytes(said).decode(errors="replace")
+
+
+def _archive(name: str, text: str) -> bytes:
+    data = text.encode()
+    with io.BytesIO() as file:
+        with tarfile.open(fileobj=file, mode="w") as tar:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            entry.mode = 0o600
+            tar.addfile(entry, io.BytesIO(data))
+        return file.getvalue()
