@@ -3,8 +3,8 @@
 A row's canonical text joins its columns with `|`; strings carry their length, so no content can pass for a
 boundary, and everything is binary, so no charset is converted. What may be long is replaced by its SHA2, or
 the joined text could pass max_allowed_packet, and CONCAT answers that with NULL. The row hash is SHA2 because
-9.7 has neither MD5() nor SHA1(); the cells' hashes are CRC32, multiplied by a number made from the key, so that
-values exchanged between two rows change the sum.
+9.7 has neither MD5() nor SHA1(); the cells' hashes are CRC32, multiplied by a number made from the key, so
+that values exchanged between two rows change the sum.
 """
 
 from __future__ import annotations

@@ -69,7 +69,8 @@ COLUMNS: Final = text(f"""
                   WHERE l.oid = a.attcollation AND a.attcollation <> t.typcollation), '')
            || CASE WHEN a.attnotnull THEN ' not null' ELSE '' END
            || coalesce(CASE a.attgenerated WHEN 's' THEN ' generated stored '
-                                           WHEN 'v' THEN ' generated virtual ' ELSE ' default ' END || pg_get_expr(d.adbin, d.adrelid), '')
+                                           WHEN 'v' THEN ' generated virtual ' ELSE ' default ' END
+                       || pg_get_expr(d.adbin, d.adrelid), '')
            || CASE a.attidentity WHEN 'a' THEN ' identity always'
                                  WHEN 'd' THEN ' identity by default' ELSE '' END
            || ' storage ' || CASE a.attstorage WHEN 'p' THEN 'plain' WHEN 'e' THEN 'external'

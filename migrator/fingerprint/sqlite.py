@@ -11,6 +11,8 @@ import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
+from itertools import repeat
+from operator import add, mul
 from typing import Any, Final, cast
 from zlib import crc32
 
@@ -115,18 +117,14 @@ class SQLite(Backend):
         self, connection: Connection, shape: Shape, part_count: int
     ) -> Iterator[tuple[int, PartDigest]]:
         """Add up in one pass, memory bounded by the number of parts."""
-        width = len(shape.columns)
-        sums: dict[int, list[int]] = {}
-        for _, number, row_hash, cells in _hashed(connection, shape):
-            part = number % part_count
-            found = sums.get(part)
-            if found is None:
-                found = sums[part] = [0] * (width + 3)
-            found[0] += 1
-            found[1] += row_hash
-            found[2] += row_hash * number
-            for place, cell in enumerate(cells, 3):
-                found[place] += cell
+        sums: dict[int, tuple[int, ...]] = {}
+        zeros = (0,) * (len(shape.columns) + 3)
+        for _, numbers, hashes, cells in _hashed(connection, shape):
+            parts = [number % part_count for number in numbers]
+            # Whole columns at a time, in C where there is a way: this runs once for every row of the table.
+            values = zip(repeat(1), hashes, map(mul, hashes, numbers), *cells, strict=False)
+            for part, row in zip(parts, values, strict=True):
+                sums[part] = tuple(map(add, sums.get(part, zeros), row))
         for part, (rows, total, keyed, *columns) in sums.items():
             yield part, PartDigest(rows, total, keyed, tuple(value % WORD for value in columns))
 
@@ -134,38 +132,54 @@ class SQLite(Backend):
         self, connection: Connection, shape: Shape, part_count: int, chosen: Collection[int] | None = None
     ) -> Iterator[RowSums]:
         """Yield every row's hashes; choosing parts saves nothing but the work of the caller."""
-        for key, number, row_hash, cells in _hashed(connection, shape):
-            part = number % part_count
-            if chosen is None or part in chosen:
-                named = tuple(map(_readable, key)) or (f"{row_hash:014x}",)
-                yield RowSums(part, named, number, row_hash, tuple(cells))
+        for keys, numbers, hashes, columns in _hashed(connection, shape):
+            for key, number, row_hash, cells in zip(
+                keys, numbers, hashes, zip(*columns, strict=True), strict=True
+            ):
+                part = number % part_count
+                if chosen is None or part in chosen:
+                    named = tuple(map(_readable, key)) or (f"{row_hash:014x}",)
+                    yield RowSums(part, named, number, row_hash, cells)
 
 
-def _hashed(connection: Connection, shape: Shape) -> Iterator[tuple[tuple[Any, ...], int, int, list[int]]]:
-    """Yield the key's raw values, k, h and the cells' hashes of every row."""
+Chunk = tuple[list[tuple[Any, ...]], list[int], list[int], list[list[int]]]
+
+
+def _hashed(connection: Connection, shape: Shape) -> Iterator[Chunk]:
+    """Yield, chunk by chunk, the keys' raw values, every k, every h, and for each column its hashes."""
     source = table(shape.name, *(column(c.name) for c in shape.columns), schema=shape.schema)
     statement = str(select(source).compile(dialect=connection.dialect))
     names = [c.name for c in shape.columns]
     places = [names.index(name) for name in shape.key]
-    mask, word = (1 << KEY_BITS) - 1, HASH_BITS // 8
     driver = _driver(connection)
     previous, driver.text_factory = driver.text_factory, bytearray
     try:
         cursor = driver.execute(statement)
         while rows := cursor.fetchmany(CHUNK_ROWS):
-            for row in rows:
-                whole = repr(row).encode()
-                row_hash = int.from_bytes(blake2b(whole, digest_size=word).digest())
-                key = tuple(row[place] for place in places)
-                if shape.integer_key and type(key[0]) is int:
-                    number = key[0] & mask
-                else:
-                    digest = blake2b(repr(key).encode() if key else whole, digest_size=5, person=b"key")
-                    number = int.from_bytes(digest.digest())
-                weight = number % 2147483647 + 1 if key else 1
-                yield key, number, row_hash, [crc32(repr(cell).encode()) * weight for cell in row]
+            written = [list(map(repr, cells)) for cells in zip(*rows, strict=True)]
+            # No repr has a line break in it, so none can pass for a boundary.
+            hashes = [_hash(text, HASH_BITS) for text in map("\n".join, zip(*written, strict=True))]
+            keys = [tuple(row[place] for place in places) for row in rows]
+            numbers = _numbers(shape, keys, hashes)
+            weights = [n % 2147483647 + 1 for n in numbers] if places else [1] * len(rows)
+            cells = [list(map(mul, map(crc32, map(str.encode, texts)), weights)) for texts in written]
+            yield keys, numbers, hashes, cells
     finally:
         driver.text_factory = previous
+
+
+def _numbers(shape: Shape, keys: list[tuple[Any, ...]], hashes: list[int]) -> list[int]:
+    """The keys as numbers: an integer's low bits, else a hash of the key, else of the row."""
+    mask = (1 << KEY_BITS) - 1
+    if not shape.key:
+        return [row_hash & mask for row_hash in hashes]
+    if shape.integer_key and all(type(key[0]) is int for key in keys):
+        return [key[0] & mask for key in keys]
+    return [_hash(repr(key), KEY_BITS) for key in keys]
+
+
+def _hash(text: str, bits: int) -> int:
+    return int.from_bytes(blake2b(text.encode(), digest_size=bits // 8).digest())
 
 
 def _readable(value: Any) -> KeyValue:
