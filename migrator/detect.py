@@ -51,9 +51,7 @@ class Counts:
 
     def orphans(self, reference: Reference) -> int:
         """The rows that break the reference as it is declared: see `predicate.breaks`."""
-        null = 0 if reference.nullable else self.null
-        partial = self.partial if reference.match == "full" or not reference.nullable else 0
-        return null + partial + self.dangling
+        return sum(int(getattr(self, kind)) for kind in breaking_kinds(reference))
 
 
 @dataclass(frozen=True)
@@ -172,6 +170,13 @@ def orphans(
                 key={name: values[name] for name in key},
                 value={name: values[name] for name in reference.columns},
             )
+
+
+def breaking_kinds(reference: Reference) -> tuple[Kind, ...]:
+    """The kinds of rows that break a reference as it is declared: see `predicate.breaks`."""
+    if not reference.nullable:
+        return ("null", "partial", "dangling")
+    return ("partial", "dangling") if reference.match == "full" else ("dangling",)
 
 
 def missing_parents(connection: Connection, reference: Reference, limit: int) -> list[MissingParent]:

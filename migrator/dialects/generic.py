@@ -45,7 +45,7 @@ def inspect_table(connection: Connection, name: TableName) -> Table:
         name=name,
         kind="view" if name.name in views else "table",
         columns=tuple(
-            _column(connection, column) for column in inspector.get_columns(name.name, schema=name.schema)
+            column_of(connection, column) for column in inspector.get_columns(name.name, schema=name.schema)
         ),
         primary_key=tuple(primary.get("constrained_columns") or ()),
         unique_keys=tuple(dict.fromkeys(keys)),
@@ -91,7 +91,8 @@ def _names(method: Callable[..., list[str]], schema: str | None) -> list[str]:
         return []
 
 
-def _column(connection: Connection, column: ReflectedColumn) -> Column:
+def column_of(connection: Connection, column: ReflectedColumn) -> Column:
+    """A column as the Inspector describes it."""
     try:
         type_ = column["type"].compile(connection.dialect)
     except sa.exc.CompileError:  # NullType: a type that SQLAlchemy does not know
