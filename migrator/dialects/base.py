@@ -62,6 +62,10 @@ class Dialect:
     def __init__(self, sa_dialect: sa.Dialect) -> None:
         self.sa = sa_dialect
 
+    def configured(self, settings: Settings) -> Dialect:
+        """This dialect, planning as the settings ask (PostgreSQL: the order of locks)."""
+        return self
+
     # -- words ---------------------------------------------------------------------------------
     def quote(self, *names: str | None) -> str:
         """`schema.name` as this database quotes it, always quoted."""
@@ -150,6 +154,11 @@ class Dialect:
     def blockers(self, connection: Connection, tables: Sequence[TableName]) -> list[Blocker]:
         """The sessions that hold locks on these tables now, oldest first."""
         return []
+
+    def obstacles(self, connection: Connection, facts: Facts, step: Step) -> list[Blocker]:
+        """The sessions that stand in this step's way and will go on doing so: those of `blockers`
+        whose locks conflict with the ones it is going to ask for, oldest first."""
+        return self.blockers(connection, list(dict.fromkeys((facts.child.name, facts.parent.name))))
 
     def wait_for_leftovers(self, connection: Connection, facts: Facts) -> None:
         """Wait until no statement of an earlier step of ours is still running on the server: where

@@ -1,0 +1,246 @@
+"""Reads a table and a reference from PostgreSQL's catalog into plain values.
+
+What SQLAlchemy's reflection leaves out is why this exists: whether a constraint was validated, an
+INVALID index, inbound keys, the partition tree (https://www.postgresql.org/docs/current/catalogs.html).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, RowMapping
+
+from migrator.catalog import Column, Facts, ForeignKey, Index, Server, Table
+from migrator.dialects import pg_queries as queries
+from migrator.dialects.pg_facts import Extras, NotNull, Partition, check_state, not_null_state
+from migrator.dialects.pg_words import GUARD_PREFIX, guard_of, null_check_name
+from migrator.errors import UnknownTableError
+from migrator.nearest import unknown_column, unknown_table
+from migrator.reference import Reference, TableName
+
+_ACTIONS: Final = {"a": "NO ACTION", "r": "RESTRICT", "c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
+_KINDS: Final = {"v": "view", "m": "view", "f": "foreign", "p": "partitioned"}
+
+
+def read_server(connection: Connection) -> Server:
+    """The server's version, from `server_version_num` (180004 is 18.4)."""
+    number = int(connection.execute(sa.text("SELECT current_setting('server_version_num')")).scalar_one())
+    version = (number // 10000, number % 10000)
+    return Server("postgresql", version, ".".join(map(str, version)))
+
+
+def read_table(connection: Connection, name: TableName) -> Table:
+    """The table, whole; an unqualified name is looked up as the server does, along `search_path`.
+
+    Raises:
+        UnknownTableError: there is none; the message lists the nearest names.
+    """
+    row = connection.execute(sa.text(queries.RESOLVE), {"name": name.name, "schema": name.schema})
+    found = row.mappings().first()
+    if found is None:
+        raise _unknown(connection, name)
+    return _Reader(connection, found).table()
+
+
+def read_facts(connection: Connection, reference: Reference) -> Facts:
+    """Everything about one reference.
+
+    Raises:
+        UnknownTableError, UnknownColumnError.
+    """
+    server = read_server(connection)
+    child = read_table(connection, reference.child)
+    parent = child if reference.is_self_reference else read_table(connection, reference.parent)
+    for table, columns in ((child, reference.columns), (parent, reference.parent_columns)):
+        for column in columns:
+            if not table.has(column):
+                raise unknown_column(table.name, column, (there.name for there in table.columns))
+    child = _with_partitions_key(child, reference)
+    if server.version >= (18,):
+        null_check = not_null_state(child, reference.columns)
+    else:
+        null_check = check_state(child, null_check_name(reference))
+    guard = guard_of(reference, child.name)
+    triggers = child.extra["postgresql"].all_triggers
+    return Facts(
+        server,
+        reference,
+        child,
+        parent,
+        guards=tuple(trigger for trigger in triggers if trigger in guard.triggers),
+        null_check=null_check,
+    )
+
+
+def _with_partitions_key(child: Table, reference: Reference) -> Table:
+    """A partitioned child whose partitions all have the key is enforced, although before 18 the key
+    stands on each of them and not yet on the child: one that says so, and claims no proof, is added."""
+    leaves = child.extra["postgresql"].leaves
+    if child.kind != "partitioned" or any(fk.answers(reference) for fk in child.foreign_keys) or not leaves:
+        return child
+    found = [next((fk for fk in leaf.foreign_keys if fk.answers(reference)), None) for leaf in leaves]
+    first = found[0]
+    if first is None or None in found:
+        return child
+    standing = ForeignKey(
+        reference.name,
+        child.name,
+        first.columns,
+        first.parent,
+        first.parent_columns,
+        first.on_delete,
+        first.on_update,
+        first.match,
+        first.deferrable,
+        first.initially_deferred,
+        validated=False,
+    )
+    values = {name: getattr(child, name) for name in child.__dataclass_fields__}
+    return Table(**{**values, "foreign_keys": (*child.foreign_keys, standing)})
+
+
+class _Reader:
+    """Reads what belongs to one row of `pg_class`."""
+
+    def __init__(self, connection: Connection, found: RowMapping) -> None:
+        self.connection = connection
+        self.found = found
+        self.oid: int = found["oid"]
+
+    def rows(self, query: str, **values: Any) -> Sequence[RowMapping]:
+        return self.connection.execute(sa.text(query), values or {"oid": self.oid}).mappings().all()
+
+    def table(self) -> Table:
+        found = self.found
+        partitions, sizes = self.partitions() if found["relkind"] == "p" else ((), (found,))
+        indexes = self.rows(queries.INDEXES, oids=[self.oid])
+        constraints = self.rows(queries.CONSTRAINTS)
+        keys = self.rows(queries.FOREIGN_KEYS.format(side="conrelid"), oids=[self.oid])
+        triggers = tuple(
+            row[0] for row in self.connection.execute(sa.text(queries.TRIGGERS), {"oid": self.oid})
+        )
+        relatives = self.rows(queries.RELATIVES)
+        old_style = [row for row in relatives if not row["is_partition"]]
+        rows = [size["rows"] for size in sizes if size["rows"] is not None]
+        extra = Extras(
+            lockable=found["lockable"],
+            partition_of=next(
+                (_name(row) for row in relatives if row["is_partition"] and row["is_parent"]), None
+            ),
+            inherits=tuple(_name(row) for row in old_style if row["is_parent"]),
+            inherited_by=tuple(_name(row) for row in old_style if not row["is_parent"]),
+            partitions=partitions,
+            constraints=tuple((row["name"], row["definition"]) for row in constraints),
+            not_nulls=tuple(
+                NotNull(row["name"], row["column"], row["validated"])
+                for row in constraints
+                if row["type"] == "n"
+            ),
+            checks=tuple((row["name"], row["validated"]) for row in constraints if row["type"] == "c"),
+            not_enforced=tuple(row["name"] for row in keys if not row["enforced"]),
+            all_triggers=triggers,
+        )
+        return Table(
+            _name(found),
+            self.kind(),
+            tuple(_column(row) for row in self.rows(queries.COLUMNS)),
+            primary_key=next((tuple(row["columns"]) for row in indexes if row["primary"]), ()),
+            unique_keys=tuple(tuple(row["columns"]) for row in indexes if _is_key(row)),
+            foreign_keys=tuple(_foreign_key(row) for row in keys if row["enforced"]),
+            inbound=tuple(
+                _foreign_key(row)
+                for row in self.rows(queries.FOREIGN_KEYS.format(side="confrelid"), oids=[self.oid])
+                if row["enforced"]
+            ),
+            indexes=tuple(_index(row) for row in indexes),
+            triggers=tuple(name for name in triggers if not name.startswith(GUARD_PREFIX)),
+            estimated_rows=sum(rows) if rows else None,
+            bytes=sum(size["bytes"] for size in sizes),
+            extra=extra.packed(),
+        )
+
+    def kind(self) -> str:
+        persistence = {"u": "unlogged", "t": "temporary"}.get(self.found["persistence"])
+        plain = "partition" if self.found["is_partition"] else "table"
+        return _KINDS.get(self.found["relkind"]) or persistence or plain
+
+    def partitions(self) -> tuple[tuple[Partition, ...], Sequence[RowMapping]]:
+        rows = self.rows(queries.PARTITIONS)
+        oids = [row["oid"] for row in rows]
+        keys = self.rows(queries.FOREIGN_KEYS.format(side="conrelid"), oids=oids)
+        indexes = self.rows(queries.INDEXES, oids=oids)
+        members = tuple(
+            Partition(
+                _name(row),
+                TableName(row["up_name"], row["up_schema"]),
+                row["leaf"],
+                row["foreign"],
+                tuple(_foreign_key(key) for key in keys if key["owner"] == row["oid"] and key["enforced"]),
+                tuple(_index(index) for index in indexes if index["owner"] == row["oid"]),
+            )
+            for row in rows
+        )
+        return members, [row for row in rows if row["leaf"]]
+
+
+def _name(row: RowMapping) -> TableName:
+    return TableName(row["name"], row["schema"])
+
+
+def _column(row: RowMapping) -> Column:
+    identity = {"a": "always", "d": "by default"}.get(row["identity"])
+    return Column(
+        row["name"],
+        row["type"],
+        nullable=row["nullable"],
+        default=row["default"],
+        generated={"s": "stored", "v": "virtual"}.get(row["generated"]),  # type: ignore[arg-type]
+        identity=identity or ("auto" if row["serial"] else None),  # type: ignore[arg-type]
+        collation=row["collation"],
+    )
+
+
+def _foreign_key(row: RowMapping) -> ForeignKey:
+    return ForeignKey(
+        row["name"],
+        TableName(row["child"], row["child_schema"]),
+        tuple(row["columns"]),
+        TableName(row["parent"], row["parent_schema"]),
+        tuple(row["parent_columns"]),
+        on_delete=_ACTIONS[row["on_delete"]],
+        on_update=_ACTIONS[row["on_update"]],
+        match="full" if row["match"] == "f" else "simple",
+        deferrable=row["deferrable"],
+        initially_deferred=row["deferred"],
+        validated=row["validated"],
+    )
+
+
+def _index(row: RowMapping) -> Index:
+    return Index(
+        row["name"], tuple(row["columns"]), row["unique"], row["valid"], row["partial"], kind=row["kind"]
+    )
+
+
+def _is_key(row: RowMapping) -> bool:
+    """Whether a foreign key may refer to it: a deferrable unique constraint will not do (55000)."""
+    return bool(
+        row["unique"]
+        and not row["primary"]
+        and row["valid"]
+        and row["immediate"]
+        and not row["partial"]
+        and None not in row["columns"]
+    )
+
+
+def _unknown(connection: Connection, name: TableName) -> UnknownTableError:
+    rows = connection.execute(sa.text(queries.NAMES)).mappings().all()
+    elsewhere = [str(_name(row)) for row in rows if row["name"] == name.name]
+    if elsewhere:
+        return UnknownTableError(f"There is no table {name}.", hint=f"Did you mean {' or '.join(elsewhere)}?")
+    if name.schema is None:
+        return unknown_table(name, (row["name"] for row in rows if row["visible"]))
+    return unknown_table(name, (row["name"] for row in rows if row["schema"] == name.schema))

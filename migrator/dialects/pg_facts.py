@@ -1,0 +1,121 @@
+"""What only PostgreSQL knows of a table, as plain values, and what follows from it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from migrator.catalog import Facts, ForeignKey, Index, Table
+from migrator.reference import TableName
+
+_KEY: Final = "postgresql"
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One member of a partition tree, root excluded.
+
+    Args:
+        name: the partition.
+        parent: the table it is attached to; the root or a partition that is itself partitioned.
+        leaf: whether it holds rows.
+        foreign: whether it is a foreign table.
+        foreign_keys: those declared on it, inherited ones included.
+        indexes: those on it.
+    """
+
+    name: TableName
+    parent: TableName
+    leaf: bool = True
+    foreign: bool = False
+    foreign_keys: tuple[ForeignKey, ...] = ()
+    indexes: tuple[Index, ...] = ()
+
+
+@dataclass(frozen=True)
+class NotNull:
+    """A not-null constraint, which PostgreSQL keeps as a constraint from version 18 on."""
+
+    name: str
+    column: str
+    validated: bool
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What `Table` has no place for.
+
+    Args:
+        lockable: whether we may LOCK TABLE it in a blocking mode.
+        partition_of: the table it is a partition of.
+        inherits, inherited_by: old-style inheritance, both ways.
+        partitions: its whole tree below it, parents before children.
+        constraints: every constraint of the table by name, with its definition.
+        not_nulls: its not-null constraints (18 and later).
+        checks: its CHECK constraints by name, and whether each was validated.
+        not_enforced: names of foreign keys declared NOT ENFORCED (18 and later): they check nothing.
+        all_triggers: every trigger of the table, ours included.
+    """
+
+    lockable: bool = True
+    partition_of: TableName | None = None
+    inherits: tuple[TableName, ...] = ()
+    inherited_by: tuple[TableName, ...] = ()
+    partitions: tuple[Partition, ...] = ()
+    constraints: tuple[tuple[str, str], ...] = ()
+    not_nulls: tuple[NotNull, ...] = ()
+    checks: tuple[tuple[str, bool], ...] = ()
+    not_enforced: tuple[str, ...] = ()
+    all_triggers: tuple[str, ...] = ()
+
+    def packed(self) -> dict[str, object]:
+        """As `Table.extra` carries it."""
+        return {_KEY: self}
+
+    @property
+    def leaves(self) -> tuple[Partition, ...]:
+        """The partitions that hold rows."""
+        return tuple(partition for partition in self.partitions if partition.leaf)
+
+
+def extras(table: Table) -> Extras:
+    """What only PostgreSQL knows of the table; nothing special where it was not read (offline)."""
+    found = table.extra.get(_KEY)
+    return found if isinstance(found, Extras) else Extras()
+
+
+def check_state(table: Table, name: str) -> Literal["absent", "not valid", "valid"]:
+    """How far a CHECK of this name has come."""
+    for check, validated in extras(table).checks:
+        if check == name:
+            return "valid" if validated else "not valid"
+    return "absent"
+
+
+def not_null_state(table: Table, columns: tuple[str, ...]) -> Literal["absent", "not valid", "valid"]:
+    """How far the not-null constraints of these columns have come (18 and later)."""
+    found = [constraint for constraint in extras(table).not_nulls if constraint.column in columns]
+    if any(not constraint.validated for constraint in found):
+        return "not valid"
+    if any(table.column(column).nullable for column in columns):
+        return "absent"
+    return "valid"
+
+
+def by_partition(facts: Facts) -> bool:
+    """Whether the foreign key has to be added to every partition first: before 18, NOT VALID is
+    refused on a partitioned child (42809)."""
+    return facts.child.kind == "partitioned" and facts.server.version < (18,)
+
+
+def leaf_foreign_key(facts: Facts, leaf: Partition) -> ForeignKey | None:
+    """The partition's foreign key that answers the reference."""
+    found = [fk for fk in leaf.foreign_keys if fk.answers(facts.reference)]
+    named = [fk for fk in found if fk.name == facts.reference.name]
+    return next(iter(named or found), None)
+
+
+def own_foreign_key(facts: Facts) -> bool:
+    """Whether the foreign key is declared on the child itself, rather than on each of its partitions."""
+    fk = facts.foreign_key
+    return fk is not None and any(name == fk.name for name, _ in extras(facts.child).constraints)

@@ -1,0 +1,103 @@
+"""A partitioned child before PostgreSQL 18, where a foreign key on it cannot be NOT VALID (42809).
+
+Each partition gets the key, NOT VALID, and is validated by itself; then the key is declared on the
+child, which finds the partitions' keys valid and attaches them without a scan. One that is not
+valid would not be attached: a second key would be made and that partition scanned under a lock
+that stops writers. So the last step looks first, with the child locked against new partitions.
+"""
+
+from __future__ import annotations
+
+from migrator.catalog import Facts
+from migrator.dialects.pg_facts import Partition, by_partition, extras, leaf_foreign_key, own_foreign_key
+from migrator.dialects.pg_key import both, key_definition, key_name, lock_tables
+from migrator.dialects.pg_null import null_constraints
+from migrator.dialects.pg_words import body, literal, quote, step, table_sql
+from migrator.plan import Step
+from migrator.reference import TableName, short_name
+
+
+def leaves(facts: Facts) -> tuple[Partition, ...]:
+    """The partitions that hold rows."""
+    return extras(facts.child).leaves
+
+
+def has_key(facts: Facts, name: str) -> bool:
+    """Whether any partition carries the key by itself."""
+    return by_partition(facts) and any(fk.name == name for leaf in leaves(facts) for fk in leaf.foreign_keys)
+
+
+def validate_steps(facts: Facts, columns: tuple[str, ...], *, parent_first: bool) -> list[Step]:
+    """Validate partition by partition, then the null constraint as a whole, then attach."""
+    steps = [_validate_leaf(facts, leaf.name) for leaf in leaves(facts)]
+    checks = null_constraints(facts, columns)
+    if checks:
+        steps.append(_validate_check(facts, checks))
+    steps.append(_attach(facts, parent_first=parent_first))
+    return steps
+
+
+def _leaf(facts: Facts, name: TableName) -> Partition:
+    return next((leaf for leaf in leaves(facts) if leaf.name == name), Partition(name, facts.child.name))
+
+
+def _validate_leaf(facts: Facts, name: TableName) -> Step:
+    def done(facts: Facts) -> bool:
+        fk = leaf_foreign_key(facts, _leaf(facts, name))
+        return own_foreign_key(facts) or (fk is not None and fk.validated is True)
+
+    return step(
+        "validate-" + short_name(name.schema or "", name.name).replace("_", "-").lower(),
+        f"prove {key_name(facts)} against every row of partition {name}",
+        (f"ALTER TABLE {table_sql(name)} VALIDATE CONSTRAINT {quote(key_name(facts))}",),
+        locks=((name, "SHARE UPDATE EXCLUSIVE"), (facts.parent.name, "ROW SHARE")),
+        blocks="no reader or writer; VACUUM and other DDL on the partition wait for the scan",
+        done=done,
+        patience="long",
+        violation="sweep",
+    )
+
+
+def _validate_check(facts: Facts, checks: tuple[str, ...]) -> Step:
+    wanted = ", ".join(f"VALIDATE CONSTRAINT {quote(name)}" for name in checks)
+    return step(
+        "validate",
+        f"prove {' and '.join(checks)} against every row",
+        (f"ALTER TABLE {table_sql(facts.child.name)} {wanted}",),
+        locks=((facts.child.name, "SHARE UPDATE EXCLUSIVE"),),
+        blocks="no reader or writer; VACUUM and other DDL on the child wait for the scan",
+        done=lambda facts: facts.not_null or facts.null_check == "valid",
+        patience="long",
+        violation="sweep",
+    )
+
+
+def _attach(facts: Facts, *, parent_first: bool) -> Step:
+    child, name = facts.child.name, key_name(facts)
+    message = (
+        f"a partition of {child} has no valid {name}: it was added meanwhile; run the same command again"
+    )
+    check = (
+        f"\nBEGIN\n  IF EXISTS (SELECT FROM pg_partition_tree({literal(table_sql(child))}) t WHERE t.isleaf\n"
+        f"      AND NOT EXISTS (SELECT FROM pg_constraint c WHERE c.conrelid = t.relid AND c.contype = 'f'\n"
+        f"                      AND c.conname = {literal(name)} AND c.convalidated)) THEN\n"
+        f"    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',\n"
+        f"      MESSAGE = {literal(message)};\n  END IF;\nEND\n"
+    )
+
+    def done(facts: Facts) -> bool:
+        fk = facts.foreign_key
+        return own_foreign_key(facts) and fk is not None and fk.validated is True
+
+    return step(
+        "attach-foreign-key",
+        f"declare {name} on {child}: the partitions' valid keys are attached without a scan",
+        (
+            *lock_tables(facts, "SHARE ROW EXCLUSIVE", parent_first=parent_first),
+            f"DO {body(check)}",
+            f"ALTER TABLE {table_sql(child)} ADD CONSTRAINT {quote(name)} {key_definition(facts)}",
+        ),
+        locks=both(facts, "SHARE ROW EXCLUSIVE"),
+        blocks="writers of both tables, for the queue and a few milliseconds",
+        done=done,
+    )

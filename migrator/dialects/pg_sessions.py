@@ -1,0 +1,221 @@
+"""Sessions: read-only snapshots, short writing transactions, and one bounded attempt at a step.
+
+Every setting is made on a connection that its caller closes; what is needed for one transaction
+only is SET LOCAL, so that a pooled connection keeps nothing of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
+
+from migrator.dialects.pg_words import LockingSql, literal, table_sql
+from migrator.plan import Sql
+from migrator.settings import Settings
+
+APPLICATION: Final = "migrator"
+
+# What a statement may take beyond its waits for locks. All our short statements are done in
+# milliseconds; this only keeps a mistake of ours from scanning a table under a heavy lock.
+_WORK_MS: Final = 5_000
+
+
+def execute(connection: Connection, statement: str) -> None:
+    """Run a statement that has no parameters: the driver then leaves its percent signs alone."""
+    connection.execution_options(no_parameters=True).exec_driver_sql(statement)
+
+
+def is_autocommit(connection: Connection) -> bool:
+    """Whether the driver's connection commits each statement by itself."""
+    return bool(getattr(connection.connection.dbapi_connection, "autocommit", False))
+
+
+def is_open(connection: Connection) -> bool:
+    """Whether the server sees a transaction. SQLAlchemy's own word is no help in autocommit mode,
+    where it believes in one after every statement; libpq's is (0 is idle)."""
+    info = getattr(connection.connection.dbapi_connection, "info", None)
+    return bool(getattr(info, "transaction_status", 0))
+
+
+@contextmanager
+def begun(connection: Connection, kind: str, *, keep: bool = True) -> Iterator[None]:
+    """A transaction, in autocommit mode one of our own making.
+
+    Args:
+        connection: without an open transaction.
+        kind: `READ COMMITTED READ WRITE` and the like, whatever the role's default is.
+        keep: COMMIT at the end; else ROLLBACK, as after any error.
+    """
+    if not is_autocommit(connection):
+        with connection.begin() as outer:
+            execute(connection, f"SET TRANSACTION ISOLATION LEVEL {kind}")
+            yield
+            if not keep:
+                outer.rollback()
+        return
+    execute(connection, f"BEGIN ISOLATION LEVEL {kind}")
+    try:
+        yield
+    except BaseException:
+        keep = False
+        raise
+    finally:
+        # A lost connection has nothing to roll back, and the error that tells of it must stand.
+        if not connection.closed and not connection.invalidated:
+            execute(connection, "COMMIT" if keep else "ROLLBACK")
+
+
+def set_all(connection: Connection, settings: Mapping[str, str | int], *, local: bool = False) -> None:
+    """SET, or SET LOCAL, in one round trip."""
+    calls = (
+        f"set_config({literal(name)}, {literal(str(value))}, {local})" for name, value in settings.items()
+    )
+    execute(connection, f"SELECT {', '.join(calls)}")
+
+
+def unhurried(connection: Connection) -> dict[str, str | int]:
+    """What every working session of ours sets: no time limit that a server, a database or a role
+    may have as its default (17's `transaction_timeout` would kill a VALIDATE in the middle), a name
+    to be recognised by, and RLS as an error: rows it hides would look like missing parents."""
+    version = connection.dialect.server_version_info or (13,)
+    found: dict[str, str | int] = {
+        "application_name": APPLICATION,
+        "row_security": "off",
+        "statement_timeout": 0,
+        "idle_in_transaction_session_timeout": 0,
+        "default_transaction_isolation": "read committed",
+    }
+    if version >= (14,):
+        found["idle_session_timeout"] = 0
+    if version >= (17,):
+        found["transaction_timeout"] = 0
+    return found
+
+
+@contextmanager
+def snapshot(connection: Connection) -> Iterator[None]:
+    """One REPEATABLE READ READ ONLY transaction; inside a transaction that is open already, that one."""
+    if is_open(connection) or (connection.in_transaction() and not is_autocommit(connection)):
+        yield
+        return
+    with begun(connection, "REPEATABLE READ READ ONLY", keep=False):
+        yield
+
+
+@contextmanager
+def read_only(connection: Connection) -> Iterator[None]:
+    """A snapshot in which nothing can be written, nothing is hidden by RLS (42501 instead) and no
+    time limit ends a long count."""
+    with begun(connection, "REPEATABLE READ READ ONLY", keep=False):
+        limits = {name: value for name, value in unhurried(connection).items() if "timeout" in name}
+        set_all(connection, {**limits, "row_security": "off"}, local=True)
+        yield
+
+
+@contextmanager
+def transaction(connection: Connection) -> Iterator[None]:
+    """One short writing transaction at READ COMMITTED, whatever the role's default is."""
+    with begun(connection, "READ COMMITTED READ WRITE"):
+        yield
+
+
+def prepare(connection: Connection, settings: Settings) -> None:
+    """Settings for a session that works in batches; a batch waits for a row lock no longer than a
+    blocking step waits for its table lock."""
+    with transaction(connection):
+        set_all(connection, {**unhurried(connection), "lock_timeout": settings.lock_timeout_ms})
+
+
+def attempt(connection: Connection, work: Sql, settings: Settings, *, patient: bool = False) -> None:
+    """Run a step's statements once, every wait for a lock bounded.
+
+    A blocking step waits `lock_timeout_ms` for each lock: those who come after it queue behind it.
+    A step of long patience blocks nobody while it waits, and waits longer than `deadlock_timeout`,
+    at which PostgreSQL sends a plain autovacuum away; it works without a time limit. So does a
+    `patient` attempt wait, once, when an autovacuum is all there is in the way.
+
+    Args:
+        connection: in autocommit mode, closed by the caller afterwards: the settings stay on it.
+    """
+    long = work.patience == "long"
+    wait = settings.long_lock_timeout_ms if long else settings.lock_timeout_ms
+    if long or patient:
+        wait = max(wait, deadlock_timeout_ms(connection) + 500)
+    limits = {"lock_timeout": wait, "statement_timeout": 0 if long else 3 * wait + _WORK_MS}
+    set_all(connection, unhurried(connection))
+    if work.mode == "transaction":
+        with transaction(connection):
+            set_all(connection, limits, local=True)
+            for statement in work.statements:
+                execute(connection, statement)
+        return
+    set_all(connection, limits)
+    for statement in work.statements:
+        _alone(connection, statement, work)
+
+
+def _alone(connection: Connection, statement: str, work: Sql) -> None:
+    index = work.index if isinstance(work, LockingSql) else None
+    if index is None:
+        execute(connection, statement)
+        return
+    name = table_sql(index)
+    if _is_invalid(connection, name):
+        execute(connection, f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+    try:
+        execute(connection, statement)
+    except DBAPIError:
+        # Best effort: an INVALID index costs writers. Whatever comes of it, the first error counts.
+        try:
+            if not connection.invalidated and _is_invalid(connection, name):
+                execute(connection, f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+        except DBAPIError:
+            pass
+        raise
+
+
+def _is_invalid(connection: Connection, index: str) -> bool:
+    found = connection.execute(
+        sa.text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)::oid"), {"name": index}
+    ).scalar_one_or_none()
+    return found is False
+
+
+def deadlock_timeout_ms(connection: Connection) -> int:
+    """The server's `deadlock_timeout`; only a superuser may change it (42501)."""
+    with snapshot(connection):
+        query = sa.text("SELECT setting FROM pg_settings WHERE name = 'deadlock_timeout'")
+        return int(connection.execute(query).scalar_one())
+
+
+def lock_key(name: str) -> int:
+    """The advisory lock's number for a name: the same in every process and version of ours."""
+    return int.from_bytes(hashlib.sha256(f"migrator:{name}".encode()).digest()[:8], signed=True)
+
+
+def try_lock(connection: Connection, name: str) -> bool:
+    """Take the session's advisory lock; it dies with the session and outlives a transaction."""
+    with _own(connection):
+        query = sa.text("SELECT pg_try_advisory_lock(:key)")
+        return bool(connection.execute(query, {"key": lock_key(name)}).scalar_one())
+
+
+def unlock(connection: Connection, name: str) -> None:
+    """Give it back."""
+    with _own(connection):
+        connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": lock_key(name)})
+
+
+@contextmanager
+def _own(connection: Connection) -> Iterator[None]:
+    """Leave no transaction open that was not open before."""
+    before = is_open(connection)
+    yield
+    if not before and connection.in_transaction():
+        connection.commit()

@@ -1,0 +1,229 @@
+"""PostgreSQL 13 to 18."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from sqlalchemy.sql.elements import ColumnElement
+
+from migrator.catalog import Column, Facts, Server, Table
+from migrator.dialects import pg_catalog, pg_index, pg_locks, pg_sessions, pg_steps
+from migrator.dialects.base import Blocker, Dialect, Verdict
+from migrator.dialects.pg_words import LockingSql, quote
+from migrator.errors import StepFailed
+from migrator.plan import Sql, Step
+from migrator.reference import Reference, TableName
+from migrator.settings import Settings
+
+# By SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html), never by text, which
+# follows lc_messages. 57014 is "other" on purpose: whoever cancels our statement wants us to stop.
+_VERDICTS: Final[dict[str, Verdict]] = {
+    "55P03": "lock-timeout",
+    "40P01": "deadlock",
+    "40001": "deadlock",
+    "23502": "violation",
+    "23503": "violation",
+    "23514": "violation",
+    "23505": "duplicate",
+    "23P01": "duplicate",
+    "42710": "duplicate",
+    "42P07": "duplicate",
+    "42501": "denied",
+    "25006": "denied",
+    "25P03": "lost",
+    "25P04": "lost",
+    "57P01": "lost",
+    "57P02": "lost",
+    "57P03": "lost",
+    "57P05": "lost",
+}
+
+_PASSING: Final = 0.5
+
+
+class PostgreSQL(Dialect):
+    """The protocol that no writer notices: constraints added NOT VALID, proved under a lock that
+    only other DDL waits for.
+
+    Args:
+        sa_dialect: the SQLAlchemy dialect.
+        parent_first: whether a blocking step locks the parent before the child: the order of an
+            application that writes a user and then their post.
+    """
+
+    family = "postgresql"
+    ddl_is_transactional = True
+
+    def __init__(self, sa_dialect: sa.Dialect, *, parent_first: bool = True) -> None:
+        super().__init__(sa_dialect)
+        self.parent_first = parent_first
+
+    def configured(self, settings: Settings) -> PostgreSQL:
+        """With the lock order that the settings ask for."""
+        return PostgreSQL(self.sa, parent_first=settings.parent_first)
+
+    # -- words ---------------------------------------------------------------------------------
+    def quote(self, *names: str | None) -> str:
+        """`schema.name`, always quoted, percent signs single: for statements without parameters."""
+        return quote(*names)
+
+    # -- the catalog ---------------------------------------------------------------------------
+    def server(self, connection: Connection) -> Server:
+        """Which server answers."""
+        with pg_sessions.snapshot(connection):
+            return pg_catalog.read_server(connection)
+
+    def table(self, connection: Connection, name: TableName) -> Table:
+        """The table as the catalog has it; its name carries the schema it was found in.
+
+        Raises:
+            UnknownTableError: there is none; the message lists the nearest names.
+        """
+        with pg_sessions.snapshot(connection):
+            return pg_catalog.read_table(connection, name)
+
+    def facts(self, connection: Connection, reference: Reference) -> Facts:
+        """Everything about the reference, read in one snapshot; opens no table of the user's and
+        leaves no transaction behind.
+
+        Raises:
+            UnknownTableError, UnknownColumnError.
+        """
+        with pg_sessions.snapshot(connection):
+            return pg_catalog.read_facts(connection, reference)
+
+    # -- sessions ------------------------------------------------------------------------------
+    @contextmanager
+    def read_only(self, connection: Connection) -> Iterator[Connection]:
+        """REPEATABLE READ READ ONLY; RLS that hides rows is an error (42501), not a wrong count."""
+        with pg_sessions.read_only(connection):
+            yield connection
+
+    def prepare(self, connection: Connection, settings: Settings) -> None:
+        """Session settings for a connection that sweeps or restores, and is closed afterwards."""
+        pg_sessions.prepare(connection, settings)
+
+    @contextmanager
+    def transaction(self, connection: Connection) -> Iterator[None]:
+        """One short writing transaction at READ COMMITTED."""
+        with pg_sessions.transaction(connection):
+            yield
+
+    def run_sql(
+        self, connection: Connection, step: Step, settings: Settings, *, patient: bool = False
+    ) -> None:
+        """One attempt at a step of SQL, every wait for a lock bounded.
+
+        Args:
+            connection: fresh, in autocommit mode, closed by the caller afterwards.
+            patient: wait `deadlock_timeout` + 500 ms, at which PostgreSQL sends a plain autovacuum
+                away; any number of shorter attempts would fail.
+
+        Raises:
+            sqlalchemy.exc.DBAPIError: as the driver said it; `verdict` tells what it means.
+        """
+        if not isinstance(step.work, Sql):
+            raise StepFailed(f"Step {step.name} is no SQL.")
+        pg_sessions.attempt(connection, step.work, settings, patient=patient)
+
+    def verdict(self, error: BaseException) -> Verdict:
+        """What an exception means, by SQLSTATE; class 08 and a connection without one are lost."""
+        cause = getattr(error, "orig", None) or error
+        state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)  # psycopg 3 or 2
+        if state:
+            return "lost" if state.startswith("08") else _VERDICTS.get(state, "other")
+        return "lost" if getattr(error, "connection_invalidated", False) else "other"
+
+    def blockers(self, connection: Connection, tables: Sequence[TableName]) -> list[Blocker]:
+        """Every other session with any lock on these tables, oldest first."""
+        with pg_sessions.snapshot(connection):
+            return pg_locks.holders(connection, pg_locks.any_lock(tables))
+
+    def obstacles(self, connection: Connection, facts: Facts, step: Step) -> list[Blocker]:
+        """The sessions whose locks conflict with the step's own and are likely to stay: a reader does
+        not stand in the way of SHARE ROW EXCLUSIVE, and does in that of ACCESS EXCLUSIVE; a
+        transaction of the last half second will be gone before our patience is."""
+        if not isinstance(step.work, LockingSql):
+            return []
+        with pg_sessions.snapshot(connection):
+            found = pg_locks.holders(connection, step.work.locks)
+            if step.work.mode == "autocommit":
+                known = {blocker.pid for blocker in found}
+                found += [each for each in pg_locks.snapshot_holders(connection) if each.pid not in known]
+        return [each for each in found if each.kind != "session" or each.age_seconds > _PASSING]
+
+    # -- the run lock --------------------------------------------------------------------------
+    def try_lock(self, connection: Connection, name: str) -> bool | None:
+        """An advisory lock of the session."""
+        return pg_sessions.try_lock(connection, name)
+
+    def unlock(self, connection: Connection, name: str) -> None:
+        """Give it back."""
+        pg_sessions.unlock(connection, name)
+
+    # -- batches -------------------------------------------------------------------------------
+    def key_in(
+        self, columns: Sequence[ColumnElement[Any]], keys: Sequence[tuple[Any, ...]]
+    ) -> ColumnElement[bool]:
+        """`key IN (...)`, for a composite key `(a, b) IN ((...), ...)`: both use the key's index."""
+        if len(columns) == 1:
+            return super().key_in(columns, keys)
+        rows = [sa.tuple_(*(sa.bindparam(None, value, sa.types.NullType()) for value in key)) for key in keys]
+        return sa.tuple_(*columns).in_(rows)
+
+    def mirror_column(self, column: Column) -> str:
+        """The same type and collation, nullable, no default, no identity."""
+        collate = f" COLLATE {column.collation}" if column.collation else ""
+        return f"{self.quote(column.name)} {column.type}{collate}"
+
+    def sequence_column(self, name: str) -> str:
+        """A self-numbering primary key column of one of our own tables."""
+        return f"{self.quote(name)} bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY"
+
+    def insert_identity(self, statement: str) -> str:
+        """With OVERRIDING SYSTEM VALUE behind the column list: GENERATED ALWAYS refuses stated
+        values otherwise (428C9). It does nothing to a table without an identity column.
+
+        Raises:
+            StepFailed: the statement has no column list.
+        """
+        depth, quoted = 0, False
+        for at, mark in enumerate(statement):
+            if mark == '"':
+                quoted = not quoted
+            elif not quoted and mark == "(":
+                depth += 1
+            elif not quoted and mark == ")":
+                depth -= 1
+                if depth == 0:
+                    return f"{statement[: at + 1]} OVERRIDING SYSTEM VALUE{statement[at + 1 :]}"
+        raise StepFailed("An INSERT into a table with an identity column must list its columns.")
+
+    # -- the protocol's statements ---------------------------------------------------------------
+    def index_steps(self, facts: Facts) -> tuple[Step, ...]:
+        """The supporting index, CONCURRENTLY."""
+        return pg_index.index_steps(facts)
+
+    def drop_index_steps(self, facts: Facts, ours: frozenset[str]) -> tuple[Step, ...]:
+        """Its inverse."""
+        return pg_index.drop_index_steps(facts, ours)
+
+    def enforce_steps(self, facts: Facts) -> tuple[Step, ...]:
+        """Foreign key NOT VALID and the NULL guard."""
+        return pg_steps.enforce_steps(facts, parent_first=self.parent_first)
+
+    def release_steps(self, facts: Facts, ours: frozenset[str]) -> tuple[Step, ...]:
+        """Their inverse."""
+        return pg_steps.release_steps(facts, ours, parent_first=self.parent_first)
+
+    def validate_steps(self, facts: Facts) -> tuple[Step, ...]:
+        """The proof, NOT NULL, and away with the helpers."""
+        return pg_steps.validate_steps(facts, parent_first=self.parent_first)
+
+    def unvalidate_steps(self, facts: Facts, ours: frozenset[str]) -> tuple[Step, ...]:
+        """Their inverse, back to what `enforce_steps` had left."""
+        return pg_steps.unvalidate_steps(facts, ours, parent_first=self.parent_first)
