@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import socket
@@ -16,6 +17,7 @@ from tests.servers.locks import machine_lock
 from tests.servers.recipes import Recipe
 
 _HERE: Final = Path(__file__).parent
+_LABEL: Final = "migrator-test-recipe"
 _REGISTRY: Final = ("registry-1.docker.io", 443)
 # An old suite moves from the first to the second.
 _MIRRORS: Final = ("http://deb.debian.org/debian", "http://archive.debian.org/debian")
@@ -36,9 +38,10 @@ def image_for(recipe: Recipe, client: Any) -> str:
         RuntimeError: it can neither be pulled nor built; the message says why.
     """
     with machine_lock(recipe.engine_id):
-        for tag in (recipe.official, recipe.built):
-            if _is_here(tag, client):
-                return tag
+        if _labels(recipe.official, client) is not None:
+            return recipe.official
+        if (_labels(recipe.built, client) or {}).get(_LABEL) == _digest(recipe):
+            return recipe.built
         reason = _pull(recipe.official, client)
         if reason is None:
             return recipe.official
@@ -48,8 +51,17 @@ def image_for(recipe: Recipe, client: Any) -> str:
         return recipe.built
 
 
-def _is_here(tag: str, client: Any) -> bool:
-    return bool(client.images.list(name=tag))
+def _labels(tag: str, client: Any) -> dict[str, str] | None:
+    """The labels of an image that is here; None where it is not."""
+    for image in client.images.list(name=tag):
+        return dict(image.labels)
+    return None
+
+
+def _digest(recipe: Recipe) -> str:
+    """Stand for what an image is built from, so that it is built anew after a change to that."""
+    folder = _HERE / recipe.family
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(folder.iterdir()))).hexdigest()
 
 
 def _pull(tag: str, client: Any) -> str | None:
@@ -70,13 +82,13 @@ def _build(recipe: Recipe, suite: str, client: Any) -> None:
     from docker.errors import BuildError  # only now: whoever gives servers by URL needs no docker
 
     base = _base(suite, client)
-    major = recipe.release
     try:
         # The host's network: in a sandbox the engine's own bridge often leads nowhere.
         client.images.build(
             path=str(_HERE / recipe.family),
             tag=recipe.built,
-            buildargs={"BASE": base, "MAJOR": major},
+            labels={_LABEL: _digest(recipe)},
+            buildargs={"BASE": base, "MAJOR": recipe.release},
             network_mode="host",
             rm=True,
             forcerm=True,
@@ -91,7 +103,7 @@ def _base(suite: str, client: Any) -> str:
     """Make the image of a bare Debian suite, once."""
     tag = f"migrator-test-debian:{suite}"
     with machine_lock(f"debian-{suite}"):
-        if not _is_here(tag, client):
+        if _labels(tag, client) is None:
             with tempfile.TemporaryDirectory(prefix="migrator-debian-") as folder:
                 root = Path(folder, "root")
                 _debootstrap(suite, root)
