@@ -48,9 +48,9 @@ $(BIN)/python:
 
 # Standard output belongs to what is asked for, so that the lines of `make -s servers` can be evaluated.
 $(VENV)/installed: pyproject.toml | $(BIN)/python
-	@$(BIN)/python -m pip install --quiet --editable . >&2
+	@$(BIN)/python -m pip install -qq --editable . >&2
 	@touch $@
 
 $(VENV)/installed-dev: pyproject.toml | $(BIN)/python
-	@$(BIN)/python -m pip install --quiet --editable '.[dev]' >&2
+	@$(BIN)/python -m pip install -qq --editable '.[dev]' >&2
 	@touch $@ $(VENV)/installed
