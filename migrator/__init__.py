@@ -15,6 +15,14 @@ import alembic as _alembic  # noqa: F401
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from migrator.api import (
+        enforce_reference,
+        release_reference,
+        restore_orphans,
+        sweep_orphans,
+        unvalidate_reference,
+        validate_reference,
+    )
     from migrator.errors import MigratorError
     from migrator.policy import Backfill, Delete, Keep, Policy, Refuse, SetNull
     from migrator.reference import Reference
@@ -28,25 +36,25 @@ __all__ = [
     "Reference",
     "Refuse",
     "SetNull",
+    "enforce_reference",
+    "release_reference",
+    "restore_orphans",
+    "sweep_orphans",
+    "unvalidate_reference",
+    "validate_reference",
 ]
 
 _HOME = {
-    "Backfill": "policy",
-    "Delete": "policy",
-    "Keep": "policy",
+    **dict.fromkeys(("Backfill", "Delete", "Keep", "Policy", "Refuse", "SetNull"), "policy"),
     "MigratorError": "errors",
-    "Policy": "policy",
     "Reference": "reference",
-    "Refuse": "policy",
-    "SetNull": "policy",
 }
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOME.get(name)
-    if home is None:
+    if name not in __all__:
         raise AttributeError(f"module 'migrator' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"migrator.{home}"), name)
+    return getattr(importlib.import_module(f"migrator.{_HOME.get(name, 'api')}"), name)
 
 
 def __dir__() -> list[str]:

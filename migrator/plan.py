@@ -59,6 +59,7 @@ class Sweep:
     on_null: Policy
     on_dangling: Policy
     delta: bool = False  # what slipped in after the first sweep
+    scan_only: bool = False  # list them and ask whether the run may go on; change nothing
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,13 @@ class Plan:
 
 
 def sweep_plan(facts: Facts, dialect: Dialect, on_null: Policy, on_dangling: Policy) -> Plan:
-    """Index first (the scan and the foreign key both want it), then the sweep."""
+    """Scan first, so that a refusal comes before any change, be it only an index; then the index (the
+    batches, a rollback of them and the foreign key want it), then the sweep over what the scan listed."""
+    scan = Step(
+        "scan",
+        f"list the orphans of {facts.reference}; refuse here what must be refused",
+        Sweep(on_null, on_dangling, scan_only=True),
+    )
     index = dialect.index_steps(facts) if facts.reference.index else ()
     loop = Step(
         "sweep",
@@ -126,7 +133,7 @@ def sweep_plan(facts: Facts, dialect: Dialect, on_null: Policy, on_dangling: Pol
         lock="row locks on the batch",
         blocks="writers of the same rows, for one batch",
     )
-    return Plan("sweep", facts, (*index, loop))
+    return Plan("sweep", facts, (scan, *index, loop))
 
 
 def enforce_plan(facts: Facts, dialect: Dialect) -> Plan:

@@ -1,16 +1,16 @@
 """The entry point through which Alembic finds the six operations.
 
-Alembic imports this module from inside its own import, half initialised. So nothing is imported
-at the top, and registration happens in `setup`, when `alembic.operations` is there.
+Alembic imports this module from inside its own import, half initialised. So nothing is imported at the
+top, and registration happens in `setup`, when `alembic.operations` is there.
 """
 
 
 def setup(plugin):  # type: ignore[no-untyped-def]  # naming its type would import Alembic
-    """Register the operations and the autogenerate comparator.
+    """Register the operations.
 
     Args:
-        plugin: Alembic's `Plugin`, which collects comparators.
+        plugin: Alembic's `Plugin`, which collects autogenerate comparators.
     """
     from migrator.operations import register
 
-    register(plugin)
+    register()

@@ -1,0 +1,104 @@
+"""The first revision: the tables as audited, or adopted where they exist. What was adopted is never
+dropped, and what was created is dropped only while it is empty."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from migrator import journal, lock
+from migrator.context import Progress, Silent
+from migrator.nearest import unknown_column
+from migrator.reference import Reference, TableName
+from migrator.sessions import Sessions
+
+
+def adopt_tables(
+    bind: Engine | Connection,
+    metadata: sa.MetaData,
+    reference: Reference,
+    *,
+    progress: Progress | None = None,
+) -> None:
+    """Create the tables of `metadata` that are missing; check that those there have the reference's columns.
+
+    Args:
+        bind: the database.
+        metadata: the tables a new database gets.
+        reference: whose columns an existing table must have; nothing else is asked of it.
+        progress: whom to tell.
+
+    Raises:
+        UnknownColumnError: an existing table lacks a column of the reference.
+    """
+    progress = progress or Silent()
+    sessions = Sessions.of(bind)
+    with lock.hold(sessions), sessions.open() as connection:
+        there = {name for name in metadata.tables if sa.inspect(connection).has_table(name)}
+        _check(connection, sessions, reference, there)
+        journal.ensure(connection)
+        run = journal.start(connection, reference, "adopt", {})
+        facts = dict(run.facts)
+        if "adopted" not in facts:  # written before the first CREATE TABLE, so that a crash keeps it true
+            facts = {"adopted": sorted(there), "created": sorted(set(metadata.tables) - there)}
+            journal.record(connection, run, facts=facts)
+        metadata.create_all(connection, checkfirst=True)
+        journal.finish(connection, run, "done")
+        for name in facts["adopted"]:
+            progress.note(f"table {name} was there and is adopted: it will never be dropped")
+
+
+def abandon_tables(
+    bind: Engine | Connection,
+    metadata: sa.MetaData,
+    reference: Reference,
+    *,
+    drop: bool = False,
+    progress: Progress | None = None,
+) -> None:
+    """Drop the tables that `adopt_tables` created, children first; those that hold rows stay.
+
+    Args:
+        drop: drop them with their rows.
+    """
+    progress = progress or Silent()
+    sessions = Sessions.of(bind)
+    with lock.hold(sessions), sessions.open() as connection:
+        if not journal.exists(connection):
+            return
+        created = _created(journal.runs(connection, reference))
+        for table in reversed(metadata.sorted_tables):
+            if table.name not in created or not sa.inspect(connection).has_table(table.name):
+                continue
+            if not drop and connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first():
+                progress.note(
+                    f"table {table.name} stays: it holds rows. Drop it by hand, or say -x drop_tables=yes"
+                )
+                break  # its parents stay too: a child's rows are nothing without them
+            table.drop(connection)
+        journal.undone(connection, reference, "adopt")
+        journal.drop_if_idle(connection)
+
+
+def _check(connection: Connection, sessions: Sessions, reference: Reference, there: set[str]) -> None:
+    wanted: Mapping[TableName, Sequence[str]] = {
+        reference.parent: reference.parent_columns,
+        reference.child: reference.columns,
+    }
+    for name, columns in wanted.items():
+        if name.name not in there:
+            continue
+        table = sessions.dialect.table(connection, name)
+        for column in columns:
+            if not table.has(column):
+                raise unknown_column(name, column, (found.name for found in table.columns))
+
+
+def _created(runs: Sequence[journal.Run]) -> set[str]:
+    found: set[str] = set()
+    for run in runs:
+        if run.operation == "adopt" and run.state != "undone":
+            found |= set(run.facts.get("created", ()))
+    return found

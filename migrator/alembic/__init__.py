@@ -1,0 +1,1 @@
+"""Where Alembic and the toolkit meet: the environment, and the bridge from `op` to `operate`."""

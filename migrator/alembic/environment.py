@@ -1,0 +1,93 @@
+"""What `env.py` does, where a type checker and a test can see it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from logging.config import fileConfig
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import context
+from alembic.util.exc import CommandError
+from sqlalchemy.engine import URL, Connection
+
+from migrator import lock
+from migrator.arguments import check_names
+from migrator.blog.models import Base
+from migrator.connect import connect
+from migrator.errors import MigratorError
+from migrator.naming import is_own_table
+from migrator.operate import translate
+from migrator.sessions import Sessions
+from migrator.settings import database_url
+
+
+def run() -> None:
+    """Run the migrations Alembic asked for, online or as a script."""
+    if context.config.config_file_name is not None and context.config.attributes.get(
+        "configure_logger", True
+    ):
+        fileConfig(context.config.config_file_name, disable_existing_loggers=False)
+    arguments = {
+        name: value for name, value in context.get_x_argument(as_dictionary=True).items() if value is not None
+    }
+    check_names(arguments)
+    url = database_url(arguments.get("url"), context.config.get_main_option("sqlalchemy.url"))
+    if context.is_offline_mode():
+        _offline(url, arguments)
+        return
+    given = context.config.attributes.get("connection")
+    if given is not None:
+        _online(given if isinstance(given, Connection) else given.connect())
+        return
+    with connect(url) as engine, engine.connect() as connection:
+        _online(connection)
+
+
+def _options() -> dict[str, Any]:
+    return {
+        "target_metadata": Base.metadata,
+        "transaction_per_migration": True,
+        "compare_type": True,
+        "include_name": _include_name,
+    }
+
+
+def _include_name(name: str | None, kind: str, parents: Mapping[str, Any]) -> bool:
+    """Our own tables never show up in autogenerate."""
+    return not (kind == "table" and name is not None and is_own_table(name))
+
+
+def _offline(url: URL, arguments: Mapping[str, Any]) -> None:
+    context.configure(url=url, literal_binds=True, dialect_opts={"paramstyle": "named"}, **_options())
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def _online(connection: Connection) -> None:
+    context.configure(connection=connection, **_options())
+    try:
+        with _one_at_a_time(connection), context.begin_transaction():
+            context.run_migrations()
+    except sa.exc.DBAPIError as error:
+        raise translate(Sessions.of(connection).dialect.verdict(error), error) from error
+    except CommandError as error:
+        if isinstance(error, MigratorError) or "Can't locate revision" not in str(error):
+            raise
+        raise MigratorError(
+            f"This database is at a revision that is not among these: {error}.",
+            hint="Is it the right database? If it is, `alembic stamp --purge <revision>` says where it stands.",
+        ) from error
+
+
+@contextmanager
+def _one_at_a_time(connection: Connection) -> Iterator[None]:
+    """A second upgrade is refused while one runs. Commands that only look take no lock."""
+    try:
+        context.get_revision_argument()
+    except KeyError:
+        yield
+        return
+    with lock.hold(Sessions.of(connection)):
+        yield

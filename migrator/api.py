@@ -1,0 +1,150 @@
+"""The six operations as plain functions, typed: type checkers cannot see custom operations on `op`.
+
+Inside a revision they act on the migration that runs; with `bind` they act on that database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from alembic import op
+from sqlalchemy.engine import Connection, Engine
+
+from migrator.context import Progress
+from migrator.operate import Policies, operate
+from migrator.operations import OPERATIONS
+from migrator.plan import Operation
+from migrator.policy import Policy
+from migrator.reference import Reference
+from migrator.settings import Settings, resolve
+
+Bind = Engine | Connection
+
+
+def sweep_orphans(
+    reference: Reference | str,
+    *,
+    on_null: Policy | None = None,
+    on_dangling: Policy | None = None,
+    max_orphan_share: float | None = None,
+    batch_size: int | None = None,
+    bind: Bind | None = None,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> Mapping[str, Any]:
+    """Find the orphans of a reference, copy each whole to quarantine, and apply the policy in batches.
+
+    Args:
+        reference: a `Reference`, or its text.
+        on_null: what to do with rows whose column is NULL although it must not be; by default
+            backfill to a sentinel row (keep, where the reference is nullable).
+        on_dangling: what to do with rows whose parent is not there; by default the same backfill.
+        max_orphan_share: above this share of all rows the run stops before the first change.
+        batch_size: rows per batch to begin with.
+        bind: the database; without it, the migration that runs.
+        settings: with `bind`: the settings in force; by default the environment's.
+        progress: with `bind`: whom to tell.
+
+    Returns:
+        With `bind`: the counts of the run; else an empty mapping.
+
+    Raises:
+        MigratorError: see `migrator.errors`. Takes row locks on one batch at a time.
+    """
+    options = {
+        "on_null": on_null,
+        "on_dangling": on_dangling,
+        "max_orphan_share": max_orphan_share,
+        "batch_size": batch_size,
+    }
+    return _do("sweep", reference, options, bind, settings, progress)
+
+
+def restore_orphans(
+    reference: Reference | str,
+    *,
+    bind: Bind | None = None,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> Mapping[str, Any]:
+    """Put every quarantined row of a reference back; never overwrite. See `sweep_orphans`."""
+    return _do("restore", reference, {}, bind, settings, progress)
+
+
+def enforce_reference(
+    reference: Reference | str,
+    *,
+    bind: Bind | None = None,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> Mapping[str, Any]:
+    """Have new rows checked: the foreign key without a look at old rows, a guard against new NULLs.
+    Locks: see the dialect's steps (`migrator plan`). See `sweep_orphans`."""
+    return _do("enforce", reference, {}, bind, settings, progress)
+
+
+def release_reference(
+    reference: Reference | str,
+    *,
+    bind: Bind | None = None,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> Mapping[str, Any]:
+    """Undo `enforce_reference`, as far as it was ours. See `sweep_orphans`."""
+    return _do("release", reference, {}, bind, settings, progress)
+
+
+def validate_reference(
+    reference: Reference | str,
+    *,
+    on_null: Policy | None = None,
+    on_dangling: Policy | None = None,
+    max_orphan_share: float | None = None,
+    batch_size: int | None = None,
+    bind: Bind | None = None,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> Mapping[str, Any]:
+    """Sweep what slipped in, have every row proved right, declare NOT NULL. See `sweep_orphans`."""
+    options = {
+        "on_null": on_null,
+        "on_dangling": on_dangling,
+        "max_orphan_share": max_orphan_share,
+        "batch_size": batch_size,
+    }
+    return _do("validate", reference, options, bind, settings, progress)
+
+
+def unvalidate_reference(
+    reference: Reference | str,
+    *,
+    bind: Bind | None = None,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> Mapping[str, Any]:
+    """Undo `validate_reference`, as far as it was ours: back to enforced. See `sweep_orphans`."""
+    return _do("unvalidate", reference, {}, bind, settings, progress)
+
+
+def _do(
+    operation: Operation,
+    reference: Reference | str,
+    options: Mapping[str, Any],
+    bind: Bind | None,
+    settings: Settings | None,
+    progress: Progress | None,
+) -> Mapping[str, Any]:
+    if bind is None:
+        op.invoke(OPERATIONS[operation](reference, **options))
+        return {}
+    parsed = reference if isinstance(reference, Reference) else Reference.parse(reference)
+    stated = {name: options.get(name) for name in ("max_orphan_share", "batch_size")}
+    return operate(
+        bind,
+        operation,
+        parsed,
+        policies=Policies.of(parsed, options.get("on_null"), options.get("on_dangling")),
+        settings=settings or resolve(stated),
+        progress=progress,
+    )

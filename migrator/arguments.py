@@ -1,0 +1,90 @@
+"""What `alembic -x name=value` said, as settings and policies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from difflib import get_close_matches
+from typing import Any
+
+from migrator.errors import UsageError
+from migrator.operate import Policies
+from migrator.policy import Backfill, Policy, policy_named
+from migrator.reference import Reference
+from migrator.settings import Settings, resolve
+
+_SENTINEL = "sentinel."
+KNOWN = (
+    "url",
+    "on_null",
+    "on_dangling",
+    "backfill_to",
+    "lock_timeout",
+    "drop_tables",
+    "server_version",
+    *(field.name for field in fields(Settings)),
+)
+
+
+def check_names(arguments: Mapping[str, Any]) -> None:
+    """Refuse an argument nobody reads: a typing error in `on_dangling` must not end in the default.
+
+    Raises:
+        UsageError: naming the argument and the nearest known one.
+    """
+    for name in arguments:
+        if name not in KNOWN and not name.startswith(_SENTINEL):
+            near = get_close_matches(name, KNOWN, n=1)
+            meant = f"Did you mean {near[0]}? " if near else ""
+            raise UsageError(f"-x {name}= is not known.", hint=f"{meant}Known are: {', '.join(KNOWN)}.")
+
+
+def settings_from(arguments: Mapping[str, Any], **stated: Any) -> Settings:
+    """The settings: what `-x` says, else what the revision states, else environment and defaults."""
+    names = {field.name for field in fields(Settings)} | {"lock_timeout"}
+    said = {name: value for name, value in arguments.items() if name in names}
+    return resolve({**{name: value for name, value in stated.items() if value is not None}, **said})
+
+
+def policies_from(
+    arguments: Mapping[str, Any],
+    reference: Reference,
+    on_null: Policy | str | None,
+    on_dangling: Policy | str | None,
+) -> Policies:
+    """The policies: `-x on_null=`, `-x on_dangling=`, `-x backfill_to=` and `-x sentinel.<column>=` over
+    what the revision states.
+
+    Raises:
+        UsageError: a word that names no policy; `backfill_to` with a policy that does not backfill.
+    """
+    base = Policies.of(reference, _policy(on_null), _policy(on_dangling))
+    null = _said(arguments, "on_null", base.on_null)
+    dangling = _said(arguments, "on_dangling", base.on_dangling)
+    to = arguments.get("backfill_to")
+    stated = {
+        name.removeprefix(_SENTINEL): value for name, value in arguments.items() if name.startswith(_SENTINEL)
+    }
+    if to is not None and not any(isinstance(policy, Backfill) for policy in (null, dangling)):
+        raise UsageError(
+            "-x backfill_to= is given, but neither on_null nor on_dangling backfills.",
+            hint="Leave it out, or say -x on_dangling=backfill.",
+        )
+    return Policies(_with(null, to, stated), _with(dangling, to, stated))
+
+
+def _policy(policy: Policy | str | None) -> Policy | None:
+    return policy_named(policy) if isinstance(policy, str) else policy
+
+
+def _said(arguments: Mapping[str, Any], name: str, default: Policy) -> Policy:
+    word = arguments.get(name)
+    return default if word is None else policy_named(str(word), default)
+
+
+def _with(policy: Policy, to: Any, stated: Mapping[str, Any]) -> Policy:
+    if not isinstance(policy, Backfill):
+        return policy
+    if to is not None:
+        return Backfill(to=tuple(str(to).split(",")) if isinstance(to, str) else (to,))
+    return replace(policy, sentinel={**policy.sentinel, **stated}) if stated else policy

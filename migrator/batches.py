@@ -1,0 +1,50 @@
+"""How much to take at a time. Knows nothing of foreign keys.
+
+The size follows a moving average toward a target time, grows slowly, halves when a lock could not be
+had, and stays between a floor and a ceiling (Synapse's background updates do the like).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+# Weight of the newest batch in the moving average; growth per batch is capped, shrinking is not.
+_WEIGHT = 0.4
+_GROWTH = 1.2
+
+
+@dataclass(frozen=True)
+class BatchSize:
+    """The size of the next batch.
+
+    Args:
+        rows: the size now.
+        floor, ceiling: its bounds.
+        target: how long a batch should take, in seconds.
+        rate: rows per second, a moving average; 0 before the first batch.
+        growth: the largest factor by which the size may grow from one batch to the next.
+    """
+
+    rows: int
+    floor: int
+    ceiling: int
+    target: float
+    rate: float = 0.0
+    growth: float = _GROWTH
+
+    def after(self, rows: int, seconds: float) -> BatchSize:
+        """The size after a batch of `rows` that took `seconds`. A batch smaller than asked for (the
+        last one) says nothing about the size and changes nothing."""
+        if rows < self.rows:
+            return self
+        newest = rows / max(seconds, 1e-6)
+        rate = newest if not self.rate else _WEIGHT * newest + (1 - _WEIGHT) * self.rate
+        wanted = min(int(rate * self.target), int(self.rows * self.growth) + 1)
+        return replace(self, rows=self._bounded(wanted), rate=rate)
+
+    def halved(self) -> BatchSize:
+        """The size after a lock could not be had."""
+        return replace(self, rows=self._bounded(self.rows // 2))
+
+    def _bounded(self, rows: int) -> int:
+        return max(self.floor, min(self.ceiling, rows))

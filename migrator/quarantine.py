@@ -1,0 +1,245 @@
+"""Typed mirror tables that hold the full original of every row we touch.
+
+A mirror has the child's columns with their types and nothing else of it (no constraint, default or
+trigger), and columns of ours that say which run took the row, why, and what became of it. It is
+created up front, never by CREATE TABLE AS SELECT: under GTID that is refused (MySQL bug 1786), and
+`SELECT *` would leave invisible columns behind.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from sqlalchemy.sql.elements import ColumnElement
+
+from migrator import journal
+from migrator.catalog import Column, Table
+from migrator.dialects import Dialect
+from migrator.errors import StepFailed
+from migrator.naming import OWN_PREFIX
+from migrator.predicate import table_clause
+from migrator.reference import Reference, TableName, short_name
+
+ID = OWN_PREFIX + "id"
+RUN_ID = OWN_PREFIX + "run_id"
+KIND = OWN_PREFIX + "kind"
+ACTION = OWN_PREFIX + "action"
+AT = OWN_PREFIX + "at"
+STATE = OWN_PREFIX + "state"
+NEW = OWN_PREFIX + "new_"
+
+#: What became of a quarantined row.
+HELD, RESTORED, CONFLICT, HEALED = "held", "restored", "conflict", "healed"
+#: What was done to the live row.
+DELETED, CHANGED = "deleted", "changed"
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """A quarantine table.
+
+    Args:
+        name: its own name.
+        source: the table whose rows it holds.
+        columns: the source's columns it holds, generated ones included (they are evidence).
+        stored: those of them that can be written back.
+        key: the columns that name a row.
+        reference_columns: the columns whose new values are kept beside the original row.
+    """
+
+    name: TableName
+    source: TableName
+    columns: tuple[str, ...]
+    stored: tuple[str, ...]
+    key: tuple[str, ...]
+    reference_columns: tuple[str, ...]
+
+    @property
+    def clause(self) -> sa.TableClause:
+        """The mirror as SQLAlchemy sees it."""
+        new = [f"{NEW}{at}" for at in range(len(self.reference_columns))]
+        return table_clause(self.name, ID, RUN_ID, KIND, ACTION, AT, STATE, *new, *self.columns)
+
+    @property
+    def source_clause(self) -> sa.TableClause:
+        """The source as SQLAlchemy sees it."""
+        return table_clause(self.source, *self.columns)
+
+    def new(self, alias: Any) -> list[Any]:
+        """The columns of `alias` that hold the new values, in the reference's order."""
+        return [alias.c[f"{NEW}{at}"] for at in range(len(self.reference_columns))]
+
+
+def mirror_name(reference: Reference, table: TableName) -> TableName:
+    """The mirror of a table under a reference: the same in every run, and never another's."""
+    key = journal.reference_key(reference)[:8]
+    return TableName(short_name(OWN_PREFIX + "q", key, table.name, limit=60))
+
+
+def ensure(connection: Connection, dialect: Dialect, reference: Reference, table: Table) -> Mirror:
+    """The mirror of `table`, created or brought up to the columns the table has now.
+
+    A column gained since is added to the mirror; one lost since stays, with the rows that had it.
+    """
+    name = mirror_name(reference, table.name)
+    columns = table.columns
+    reference_columns = reference.columns if table.name.name == reference.child.name else ()
+    wanted = {column.name: dialect.mirror_column(column) for column in columns}
+    if not sa.inspect(connection).has_table(name.name):
+        text = sa.String(40).compile(dialect=dialect.sa)
+        own = [
+            dialect.sequence_column(ID),
+            *(f"{dialect.quote(column)} {text} NOT NULL" for column in (RUN_ID, KIND, ACTION, AT, STATE)),
+        ]
+        new = [
+            dialect.mirror_column(_renamed(table, column, f"{NEW}{at}"))
+            for at, column in enumerate(reference_columns)
+        ]
+        _run(connection, dialect.create_mirror(name, [*own, *new, *wanted.values()]))
+        index = dialect.quote(short_name(OWN_PREFIX + "ix", name.name, limit=60))
+        key = dialect.columns_sql(table.key)
+        _run(connection, f"CREATE INDEX {index} ON {dialect.table_sql(name)} ({key})")
+    else:
+        there = {column["name"] for column in sa.inspect(connection).get_columns(name.name)}
+        for column_name, definition in wanted.items():
+            if column_name not in there:
+                _run(connection, f"ALTER TABLE {dialect.table_sql(name)} ADD COLUMN {definition}")
+    mirror = Mirror(
+        name,
+        table.name,
+        tuple(wanted),
+        tuple(column.name for column in table.stored_columns),
+        table.key,
+        reference_columns,
+    )
+    _remember(connection, reference, mirror)
+    return mirror
+
+
+def mirrors(connection: Connection, reference: Reference | None = None) -> list[Mirror]:
+    """The mirrors of a reference (or all), as the manifest has them; those gone are left out."""
+    if not journal.exists(connection):
+        return []
+    query = sa.select(journal.MIRROR).order_by(journal.MIRROR.c.created_at, journal.MIRROR.c.name)
+    if reference is not None:
+        query = query.where(journal.MIRROR.c.reference_key == journal.reference_key(reference))
+    inspector = sa.inspect(connection)
+    return [_loaded(row) for row in connection.execute(query).all() if inspector.has_table(row.name)]
+
+
+def capture(
+    connection: Connection,
+    dialect: Dialect,
+    mirror: Mirror,
+    keys: Sequence[tuple[Any, ...]],
+    *,
+    run_id: str,
+    kind: ColumnElement[str] | str,
+    action: str,
+    new_values: Sequence[ColumnElement[Any]] = (),
+) -> int:
+    """Copy rows, whole, into the mirror. Part of the batch's transaction.
+
+    Args:
+        keys: the keys of the rows, already locked by the caller.
+        kind: why they are taken: a word, or an expression over the source aliased `c`.
+        action: `deleted` or `changed`.
+        new_values: for `changed`: expressions of what the reference columns are about to become.
+
+    Returns:
+        How many rows were copied; the caller compares it with what it then changes.
+    """
+    source = mirror.source_clause.alias("c")
+    clause = mirror.clause
+    kind_sql = sa.literal_column(f"'{kind}'") if isinstance(kind, str) else kind
+    values: list[tuple[str, Any]] = [
+        (RUN_ID, _text(run_id)),
+        (KIND, kind_sql),
+        (ACTION, _text(action)),
+        (AT, _text(journal.now())),
+        (STATE, _text(HELD)),
+    ]
+    values.extend((f"{NEW}{at}", value) for at, value in enumerate(new_values))
+    values.extend((column, source.c[column]) for column in mirror.columns)
+    query = sa.select(*(value.label(None) for _, value in values)).where(
+        dialect.key_in([source.c[column] for column in mirror.key], keys)
+    )
+    result = connection.execute(sa.insert(clause).from_select([name for name, _ in values], query))
+    return int(result.rowcount)
+
+
+def held(connection: Connection, mirror: Mirror) -> int:
+    """Rows still set aside: neither restored nor healed."""
+    clause = mirror.clause
+    found = connection.scalar(
+        sa.select(sa.func.count()).select_from(clause).where(clause.c[STATE].in_((HELD, CONFLICT)))
+    )
+    return int(found or 0)
+
+
+def drop(connection: Connection, dialect: Dialect, mirror: Mirror) -> None:
+    """Remove an empty mirror and its line in the manifest. The table goes first: a line without a
+    table is ignored, a table without a line would be lost sight of."""
+    if held(connection, mirror):
+        raise StepFailed(f"Quarantine {mirror.name} still holds rows of {mirror.source}; it is not dropped.")
+    _run(connection, f"DROP TABLE {dialect.table_sql(mirror.name)}")
+    connection.execute(sa.delete(journal.MIRROR).where(journal.MIRROR.c.name == mirror.name.name))
+
+
+def _remember(connection: Connection, reference: Reference, mirror: Mirror) -> None:
+    definition = json.dumps(
+        {
+            "columns": mirror.columns,
+            "stored": mirror.stored,
+            "key": mirror.key,
+            "reference_columns": mirror.reference_columns,
+        }
+    )
+    updated = connection.execute(
+        sa.update(journal.MIRROR)
+        .where(journal.MIRROR.c.name == mirror.name.name)
+        .values(definition=definition)
+    )
+    # MySQL counts matched rows here (SQLAlchemy sets FOUND_ROWS), so an unchanged line counts.
+    if updated.rowcount == 0:
+        connection.execute(
+            sa.insert(journal.MIRROR).values(
+                name=mirror.name.name,
+                reference_key=journal.reference_key(reference),
+                reference=str(reference),
+                table_schema=mirror.source.schema,
+                table_name=mirror.source.name,
+                definition=definition,
+                created_at=journal.now(),
+            )
+        )
+
+
+def _loaded(row: Any) -> Mirror:
+    definition: Mapping[str, Any] = json.loads(row.definition)
+    return Mirror(
+        TableName(row.name),
+        TableName(row.table_name, row.table_schema),
+        tuple(definition["columns"]),
+        tuple(definition["stored"]),
+        tuple(definition["key"]),
+        tuple(definition["reference_columns"]),
+    )
+
+
+def _renamed(table: Table, column: str, name: str) -> Column:
+    return replace(table.column(column), name=name)
+
+
+def _text(value: str) -> ColumnElement[str]:
+    # Our own words, never the user's: safe to inline, and inlined they need no type on any server.
+    return sa.literal_column("'" + value.replace("'", "''") + "'")
+
+
+def _run(connection: Connection, statement: str) -> None:
+    connection.execution_options(no_parameters=True).exec_driver_sql(statement)

@@ -1,0 +1,130 @@
+"""Applying a policy to a batch of locked orphans: capture, change exactly the captured, compare."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from sqlalchemy.sql.elements import ColumnElement
+
+from migrator import quarantine
+from migrator.catalog import Facts
+from migrator.context import Context
+from migrator.errors import StepFailed
+from migrator.policy import Backfill, Delete, Policy, SetNull
+from migrator.predicate import table_clause
+from migrator.quarantine import CHANGED, DELETED, Mirror
+from migrator.sentinel import make_target
+from migrator.worklist import bound
+
+Key = tuple[Any, ...]
+
+
+class Repair(Protocol):
+    """What is done to a batch of orphans of one kind."""
+
+    def apply(self, connection: Connection, keys: Sequence[Key], kind: str) -> int:
+        """Capture and change these rows, locked by the caller, in the caller's transaction.
+
+        Raises:
+            StepFailed: fewer or more rows changed than were captured; the batch is undone.
+        """
+
+
+@dataclass(frozen=True)
+class Remove:
+    """Delete the rows."""
+
+    context: Context
+    mirror: Mirror
+
+    def apply(self, connection: Connection, keys: Sequence[Key], kind: str) -> int:
+        """See `Repair.apply`."""
+        dialect = self.context.dialect
+        captured = quarantine.capture(
+            connection, dialect, self.mirror, keys, run_id=self.context.run.id, kind=kind, action=DELETED
+        )
+        target = self.mirror.source_clause
+        condition = dialect.key_in([target.c[column] for column in self.mirror.key], keys)
+        changed = connection.execute(sa.delete(target).where(condition)).rowcount
+        return _same(self.mirror, captured, changed, len(keys), "deleted")
+
+
+@dataclass(frozen=True)
+class Repoint:
+    """Give the reference columns a new value: a parent's key, or NULL.
+
+    Args:
+        value: the new key; None sets NULL.
+    """
+
+    context: Context
+    facts: Facts
+    mirror: Mirror
+    value: Key | None
+
+    def apply(self, connection: Connection, keys: Sequence[Key], kind: str) -> int:
+        """See `Repair.apply`."""
+        dialect, reference = self.context.dialect, self.facts.reference
+        captured = quarantine.capture(
+            connection,
+            dialect,
+            self.mirror,
+            keys,
+            run_id=self.context.run.id,
+            kind=kind,
+            action=CHANGED,
+            new_values=self._new_values(),
+        )
+        target = self.mirror.source_clause
+        values: dict[Any, Any] = {
+            target.c[column]: sa.null() if self.value is None else bound(self.value[at])
+            for at, column in enumerate(reference.columns)
+        }
+        for column in dialect.change_extras(self.facts.child):
+            values[target.c[column]] = target.c[column]
+        condition = dialect.key_in([target.c[column] for column in self.mirror.key], keys)
+        changed = connection.execute(sa.update(target).values(values).where(condition)).rowcount
+        return _same(self.mirror, captured, changed, len(keys), "updated")
+
+    def _new_values(self) -> list[ColumnElement[Any]]:
+        """The value as the parent has it: taken from there it has the column's own type, where a bound
+        value would arrive in the mirror as text on PostgreSQL."""
+        if self.value is None:
+            return [sa.null() for _ in self.facts.reference.columns]
+        reference = self.facts.reference
+        parent = table_clause(reference.parent, *reference.parent_columns).alias("s")
+        same = [
+            parent.c[name] == bound(v) for name, v in zip(reference.parent_columns, self.value, strict=True)
+        ]
+        return [
+            sa.select(parent.c[name]).where(*same).correlate(None).scalar_subquery()
+            for name in reference.parent_columns
+        ]
+
+
+def repair_for(
+    context: Context, connection: Connection, facts: Facts, mirror: Mirror, policy: Policy
+) -> Repair | None:
+    """The repair a policy asks for; None where the rows are to stay as they are. A missing sentinel
+    row is created here, in a transaction of its own."""
+    if isinstance(policy, Delete):
+        return Remove(context, mirror)
+    if isinstance(policy, SetNull):
+        return Repoint(context, facts, mirror, None)
+    if isinstance(policy, Backfill):
+        return Repoint(context, facts, mirror, make_target(context, connection, facts, policy))
+    return None
+
+
+def _same(mirror: Mirror, captured: int, changed: int, wanted: int, verb: str) -> int:
+    if not captured == changed == wanted:
+        raise StepFailed(
+            f"{mirror.source}: {wanted} rows locked, {captured} copied to quarantine, {changed} {verb}; "
+            "the batch was undone and nothing is lost.",
+            hint=f"Look for a trigger or rule on {mirror.source} that changes what a statement touches.",
+        )
+    return changed

@@ -1,0 +1,124 @@
+"""The scan: list every orphan, then ask whether the run may go on. Nothing of the user's changes here.
+
+The scan reads the child once, in windows of its key that follow a target time, set-based, resumable by
+a cursor that is journaled with each window. The row total falls out of it: nothing is counted twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from migrator import journal
+from migrator.batches import BatchSize
+from migrator.catalog import Facts
+from migrator.codec import dump_key, load_key
+from migrator.context import Context
+from migrator.dependants import refuse_dependants
+from migrator.errors import Refused, TooManyOrphans
+from migrator.plan import Sweep
+from migrator.policy import Backfill, Delete, Keep, Policy, Refuse, SetNull
+from migrator.predicate import KINDS
+from migrator.sentinel import check_sentinel, find_target
+from migrator.worklist import Key, Worklist
+
+
+def policies_of(work: Sweep) -> dict[str, Policy]:
+    """The policy of each kind: what NULL deserves, a partly NULL key deserves too."""
+    return {"null": work.on_null, "partial": work.on_null, "dangling": work.on_dangling}
+
+
+def scan(context: Context, connection: Connection, worklist: Worklist, step: str) -> dict[str, Any]:
+    """List every orphan, window by window, unless that was done before the last stop.
+
+    Args:
+        step: the step whose detail in the journal keeps the cursor.
+
+    Returns:
+        The detail: `rows` scanned, orphans `found`, and what earlier rounds had counted.
+    """
+    detail = journal.step_detail(connection, context.run, step)
+    if detail.get("scanned") and worklist.exists(connection):
+        return detail
+    after: Key | None = None
+    rows = 0
+    if detail.get("after") and worklist.exists(connection):
+        after, rows = load_key(detail["after"]), int(detail.get("rows", 0))
+    else:
+        worklist.create(connection)
+        detail["found"] = 0
+    size = BatchSize(context.sessions.settings.scan_rows, 1000, 1_000_000, target=1.0, growth=4.0)
+    while True:
+        context.check()
+        began = time.monotonic()
+        with context.dialect.transaction(connection):
+            upto = worklist.window_end(connection, after, size.rows)
+            rows += size.rows if upto is not None else worklist.count_rows(connection, after)
+            detail["found"] = detail.get("found", 0) + worklist.scan(connection, after, upto)
+            detail |= {
+                "rows": rows,
+                "scanned": upto is None,
+                "after": dump_key(upto) if upto is not None else None,
+            }
+            journal.set_step_detail(connection, context.run, step, detail)
+        context.progress.rows(f"scan {context.reference}", rows, None)
+        if upto is None:
+            return detail
+        after, size = upto, size.after(size.rows, time.monotonic() - began)
+
+
+def gate(
+    context: Context,
+    connection: Connection,
+    facts: Facts,
+    worklist: Worklist,
+    work: Sweep,
+    detail: Mapping[str, Any],
+) -> None:
+    """Everything that may still say no, before the first change. The list is dropped on a no: the
+    next start is to look afresh."""
+    policies = policies_of(work)
+    try:
+        counts = worklist.counts(connection)
+        touched = sum(count for name, count in counts.items() if not isinstance(policies[name], Keep))
+        total, share = int(detail["rows"]), context.sessions.settings.max_orphan_share
+        if touched > share * total:
+            raise TooManyOrphans(
+                f"{touched} of {total} rows of {facts.reference.child} are orphans of {facts.reference}: "
+                f"more than max_orphan_share={share:g}. Nothing was changed.",
+                hint="Look at `migrator report` whether the reference is the right one; "
+                f"if it is, allow it with -x max_orphan_share={min(1.0, touched / max(total, 1)):.2f}.",
+            )
+        for name, count in counts.items():
+            _allow(connection, facts, name, policies[name], count)
+        doomed = tuple(name for name in KINDS if isinstance(policies[name], Delete) and counts.get(name))
+        if doomed:
+            refuse_dependants(connection, facts, worklist, doomed)
+    except Refused:
+        worklist.drop(connection)
+        raise
+
+
+def _allow(connection: Connection, facts: Facts, name: str, policy: Policy, count: int) -> None:
+    reference = facts.reference
+    if isinstance(policy, Refuse):
+        raise Refused(
+            f"{count} {name} orphan(s) of {reference}, and the policy is to refuse. Nothing was changed.",
+            hint="List them with `migrator report`, or choose -x on_null= and -x on_dangling= "
+            "(backfill or delete).",
+        )
+    if isinstance(policy, SetNull) and not reference.nullable:
+        raise Refused(
+            f"set-null would leave {', '.join(reference.columns)} NULL, and {reference} is NOT NULL.",
+            hint="Use backfill or delete, or declare the reference nullable.",
+        )
+    if isinstance(policy, Keep) and not (name != "dangling" and reference.nullable):
+        raise Refused(
+            f"{count} {name} orphan(s) of {reference} cannot be kept: the constraint would not validate.",
+            hint="Use backfill or delete; NULL can be kept where the reference is declared nullable.",
+        )
+    if isinstance(policy, Backfill) and find_target(connection, facts, policy) is None:
+        check_sentinel(facts, policy)

@@ -1,0 +1,195 @@
+"""The parent that a backfill points at: a stated key, or a sentinel row that is found or made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from migrator import journal
+from migrator.catalog import Facts, Table
+from migrator.codec import dump_key, load_key
+from migrator.context import Context
+from migrator.dialects import Dialect
+from migrator.errors import Refused
+from migrator.policy import Backfill
+from migrator.predicate import table_clause
+from migrator.worklist import bound
+
+Key = tuple[Any, ...]
+
+
+def find_target(connection: Connection, facts: Facts, policy: Backfill) -> Key | None:
+    """The key a backfill would use, if its row is there. Reads only.
+
+    Raises:
+        Refused: `to` is no key of the parent, or the sentinel cannot be told from other rows.
+    """
+    reference = facts.reference
+    if policy.to is not None:
+        if len(policy.to) != len(reference.parent_columns):
+            raise Refused(
+                f"backfill_to gives {len(policy.to)} value(s); the key of {reference.parent} has "
+                f"{len(reference.parent_columns)}.",
+                hint=f"Give one value for each of: {', '.join(reference.parent_columns)}.",
+            )
+        found = _lookup(connection, facts, dict(zip(reference.parent_columns, policy.to, strict=True)))
+        if not found:
+            raise Refused(
+                f"backfill_to={', '.join(map(str, policy.to))}: {reference.parent} has no such row, "
+                "so every backfilled row would be an orphan again.",
+                hint=f"Name an existing {', '.join(reference.parent_columns)} of {reference.parent}.",
+            )
+        return found[0]
+    stated = stated_values(facts.parent, policy.sentinel)
+    unique = _unique_part(facts.parent, stated)
+    if not unique:
+        return None
+    found = _lookup(connection, facts, unique)
+    if len(found) > 1:
+        raise Refused(
+            f"{len(found)} rows of {reference.parent} look like the sentinel "
+            f"({', '.join(f'{name}={value!r}' for name, value in unique.items())}).",
+            hint="Name the one to use with -x backfill_to=<key>.",
+        )
+    return found[0] if found else None
+
+
+def check_sentinel(facts: Facts, policy: Backfill) -> None:
+    """Whether a sentinel row could be made, before anything is changed.
+
+    Raises:
+        Refused: a NOT NULL column has neither a default nor a stated value; the message gives the
+            `-x` argument that states one.
+    """
+    parent = facts.parent
+    stated = stated_values(parent, policy.sentinel)
+    for column in parent.columns:
+        given = column.name in stated or column.default is not None or column.identity or column.generated
+        if not column.nullable and not given:
+            raise Refused(
+                f"The sentinel row of {parent.name} needs a value for {column.name}: it is NOT NULL, has no "
+                "default, and none is stated.",
+                hint=f"Give one with -x sentinel.{column.name}=<value>, or name an existing row with "
+                "-x backfill_to=<key>.",
+            )
+
+
+def make_target(context: Context, connection: Connection, facts: Facts, policy: Backfill) -> Key:
+    """The key to backfill with, its row created where it is missing. That it is ours is journaled in
+    the transaction that creates it, so a crash leaves either both or neither."""
+    run = journal.reload(connection, context.run)
+    known = run.facts.get("sentinel")
+    if policy.to is None and known is not None:
+        key = load_key(known)
+        if _lookup(connection, facts, dict(zip(facts.reference.parent_columns, key, strict=True))):
+            return key
+    found = find_target(connection, facts, policy)
+    if found is not None:
+        return found
+    check_sentinel(facts, policy)
+    with context.dialect.transaction(connection):
+        key = _insert(connection, context.dialect, facts, policy)
+        journal.record(connection, run, facts={**run.facts, "sentinel": dump_key(key)})
+    context.progress.note(
+        f"created the sentinel row of {facts.reference.parent}: "
+        + ", ".join(
+            f"{name}={value!r}" for name, value in zip(facts.reference.parent_columns, key, strict=True)
+        )
+    )
+    return key
+
+
+def remove_if_unused(context: Context, connection: Connection, facts: Facts, key: Key) -> bool:
+    """Delete a sentinel row that we made, if no declared foreign key and no row of the child refers
+    to it any more. Returns whether it is gone."""
+    reference = facts.reference
+    parent = table_clause(reference.parent, *reference.parent_columns)
+    child = table_clause(reference.child, *reference.columns)
+    used = sa.select(sa.func.count()).select_from(child)
+    used = used.where(
+        *(child.c[ours] == bound(value) for ours, value in zip(reference.columns, key, strict=True))
+    )
+    users = [used]
+    for fk in facts.parent.inbound:
+        values = dict(zip(reference.parent_columns, key, strict=True))
+        if set(fk.parent_columns) <= set(values):
+            other = table_clause(fk.child, *fk.columns)
+            users.append(
+                sa.select(sa.func.count())
+                .select_from(other)
+                .where(
+                    *(
+                        other.c[ours] == bound(values[theirs])
+                        for ours, theirs in zip(fk.columns, fk.parent_columns, strict=True)
+                    )
+                )
+            )
+    with context.dialect.transaction(connection):
+        if any(connection.scalar(query) for query in users):
+            return False
+        connection.execute(
+            sa.delete(parent).where(
+                *(
+                    parent.c[name] == bound(value)
+                    for name, value in zip(reference.parent_columns, key, strict=True)
+                )
+            )
+        )
+    return True
+
+
+def stated_values(parent: Table, sentinel: Mapping[str, Any]) -> dict[str, Any]:
+    """The stated values for columns that the parent has."""
+    return {name: value for name, value in sentinel.items() if parent.has(name)}
+
+
+def _unique_part(parent: Table, stated: Mapping[str, Any]) -> dict[str, Any]:
+    """The stated values that tell the sentinel from every other row: a unique key's, else all."""
+    keys = [key for key in (parent.primary_key, *parent.unique_keys) if key and set(key) <= set(stated)]
+    chosen = min(keys, key=len, default=tuple(stated))
+    return {name: stated[name] for name in chosen}
+
+
+def _lookup(connection: Connection, facts: Facts, values: Mapping[str, Any]) -> list[Key]:
+    reference = facts.reference
+    parent = table_clause(reference.parent, *reference.parent_columns, *values).alias("p")
+    query = (
+        sa.select(*(parent.c[name] for name in reference.parent_columns))
+        .where(*(parent.c[name] == bound(value) for name, value in values.items()))
+        .limit(2)
+    )
+    return [tuple(row) for row in connection.execute(query)]
+
+
+def _insert(connection: Connection, dialect: Dialect, facts: Facts, policy: Backfill) -> Key:
+    parent = facts.parent
+    stated = stated_values(parent, policy.sentinel)
+    clause = table_clause(facts.reference.parent, *stated)
+    before = _newest(connection, facts) if not stated else []
+    if stated:
+        connection.execute(sa.insert(clause).values({name: bound(value) for name, value in stated.items()}))
+    else:
+        connection.exec_driver_sql(dialect.insert_defaults(facts.reference.parent))
+    found = (
+        _lookup(connection, facts, _unique_part(parent, stated))
+        if stated
+        else [key for key in _newest(connection, facts) if key not in before]
+    )
+    if len(found) != 1:
+        raise Refused(
+            f"The sentinel row of {parent.name} cannot be found again by its stated values.",
+            hint="State a value for one of its unique columns with -x sentinel.<column>=<value>, "
+            "or name an existing row with -x backfill_to=<key>.",
+        )
+    return found[0]
+
+
+def _newest(connection: Connection, facts: Facts) -> list[Key]:
+    names = facts.reference.parent_columns
+    parent = table_clause(facts.reference.parent, *names).alias("p")
+    columns = [parent.c[name] for name in names]
+    query = sa.select(*columns).order_by(*(column.desc() for column in columns)).limit(1)
+    return [tuple(row) for row in connection.execute(query)]

@@ -1,0 +1,264 @@
+"""The sweep: scan, then settle the orphans in batches, everything first copied to quarantine.
+
+A batch is one transaction: lock the rows by key, look again whether they are still orphans, capture,
+change exactly the captured keys, compare counts, put back what has found its parent meanwhile, take
+the entries off the worklist. Killed anywhere, the next start finds in the worklist what is still to be
+done. A row that the application changed since the scan is looked at again, never overwritten.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from migrator import journal, quarantine
+from migrator.batches import BatchSize
+from migrator.catalog import Facts
+from migrator.context import Context
+from migrator.errors import LockNotObtained, StepFailed
+from migrator.plan import Sweep
+from migrator.policy import Policy
+from migrator.predicate import breaks, child_alias, kind, none_null, parent_exists
+from migrator.quarantine import HEALED, HELD, ID, Mirror
+from migrator.repair import Repair, repair_for
+from migrator.restore import put_back
+from migrator.scan import gate, policies_of, scan
+from migrator.worklist import Key, Worklist
+
+# A lock timeout in a batch is retried this often in a row, at half the size each time.
+_BATCH_ATTEMPTS = 12
+# Rounds after which a delta sweep gives up: someone writes orphans as fast as we remove them.
+_ROUNDS = 50
+
+
+def sweep(context: Context, facts: Facts, step: str, work: Sweep) -> dict[str, Any]:
+    """Run the sweep to its end, from wherever it was left.
+
+    Args:
+        context: the run.
+        facts: the catalog, read just now.
+        step: the step's name in the journal, where cursors and counts are kept.
+        work: the policies; `delta` repeats the scan until it finds nothing.
+
+    Returns:
+        Counts: `rows`, `null`, `partial`, `dangling`, `changed`, `healed`, `rounds`.
+
+    Raises:
+        TooManyOrphans, Refused: before the first change.
+        Interrupted: between two batches.
+        StepFailed: the database did something else than it was told; the batch was undone.
+    """
+    with context.sessions.work() as connection:
+        worklist = Worklist.of(context.dialect, context.reference, facts.child)
+        while True:
+            detail = scan(context, connection, worklist, step)
+            if not detail.get("changed"):
+                gate(context, connection, facts, worklist, work, detail)
+            if work.scan_only:
+                return detail
+            detail = _round(context, connection, facts, worklist, step, work, detail)
+            if not detail["found"] or not (work.delta or facts.reference.is_self_reference):
+                return detail
+            if detail["rounds"] >= _ROUNDS:
+                raise StepFailed(
+                    f"Orphans of {context.reference} appear as fast as they are swept ({_ROUNDS} rounds).",
+                    hint="Stop what writes them (a session with foreign_key_checks=0?), then run this again.",
+                )
+
+
+def _round(
+    context: Context,
+    connection: Connection,
+    facts: Facts,
+    worklist: Worklist,
+    step: str,
+    work: Sweep,
+    detail: dict[str, Any],
+) -> dict[str, Any]:
+    """Settle what one scan found."""
+    mirror = quarantine.ensure(connection, context.dialect, context.reference, facts.child)
+    repairs = _repairs(context, connection, facts, mirror, worklist, policies_of(work))
+    detail = _settle_all(context, connection, facts, worklist, mirror, repairs, step, detail)
+    healed = _heal_all(context, connection, facts, mirror)
+    detail = {
+        **detail,
+        "healed": detail.get("healed", 0) + healed,
+        "rounds": detail.get("rounds", 0) + 1,
+        "scanned": False,
+        "after": None,
+    }
+    # The list goes before the journal says that the round is over: a crash between the two finds no
+    # list, scans once more and finds nothing.
+    worklist.drop(connection)
+    with context.dialect.transaction(connection):
+        journal.set_step_detail(connection, context.run, step, detail)
+        journal.record(connection, context.run, counts=detail)
+    return detail
+
+
+def _repairs(
+    context: Context,
+    connection: Connection,
+    facts: Facts,
+    mirror: Mirror,
+    worklist: Worklist,
+    policies: Mapping[str, Policy],
+) -> dict[str, Repair | None]:
+    """What to do with each kind that is there. A kind that is not there makes no sentinel."""
+    counts = worklist.counts(connection)
+    return {name: repair_for(context, connection, facts, mirror, policies[name]) for name in counts}
+
+
+def _settle_all(
+    context: Context,
+    connection: Connection,
+    facts: Facts,
+    worklist: Worklist,
+    mirror: Mirror,
+    repairs: Mapping[str, Repair | None],
+    step: str,
+    detail: dict[str, Any],
+) -> dict[str, Any]:
+    """Work through the list twice: past rows that others hold locked, then waiting for them."""
+    settings = context.sessions.settings
+    size = BatchSize(
+        settings.batch_size, settings.batch_floor, settings.batch_ceiling, settings.batch_target_ms / 1000
+    )
+    goal = sum(worklist.counts(connection).values())
+    seen = 0
+    for skip_locked in (True, False):
+        after, failures = 0, 0
+        while entries := worklist.page(connection, after, size.rows):
+            context.check()
+            began = time.monotonic()
+            try:
+                detail = _batch(
+                    context, connection, facts, worklist, mirror, repairs, step, detail, entries, skip_locked
+                )
+            except sa.exc.DBAPIError as error:
+                failures += 1
+                if context.dialect.verdict(error) not in ("lock-timeout", "deadlock"):
+                    raise
+                if failures >= _BATCH_ATTEMPTS:
+                    raise LockNotObtained(
+                        f"Rows of {facts.reference.child} stay locked by others; "
+                        f"{goal - seen} orphans are left.",
+                        hint="Look for long transactions, then run the same command again: it goes on.",
+                    ) from error
+                size = size.halved()
+                time.sleep(min(0.1 * 2**failures, 5.0))
+                continue
+            failures = 0
+            after = entries[-1][0]
+            seen += len(entries)
+            size = size.after(len(entries), time.monotonic() - began)
+            context.progress.rows(f"sweep {context.reference}", min(seen, goal), goal)
+            if settings.pause_ms:
+                time.sleep(settings.pause_ms / 1000)
+    return detail
+
+
+def _batch(
+    context: Context,
+    connection: Connection,
+    facts: Facts,
+    worklist: Worklist,
+    mirror: Mirror,
+    repairs: Mapping[str, Repair | None],
+    step: str,
+    detail: dict[str, Any],
+    entries: Sequence[tuple[int, Key]],
+    skip_locked: bool,
+) -> dict[str, Any]:
+    """One transaction; returns the counts as journaled in it."""
+    with context.dialect.transaction(connection):
+        locked = _lock(context, connection, facts, [key for _, key in entries], skip_locked=skip_locked)
+        newest = connection.scalar(sa.select(sa.func.max(mirror.clause.c[ID]))) or 0
+        changed: dict[str, int] = {}
+        for name, keys in _still_orphans(context, connection, facts, locked).items():
+            repair = repairs.get(name)
+            if repair is None and name not in repairs:
+                continue  # a kind the scan did not see: the next round takes it
+            if repair is not None:
+                changed[name] = repair.apply(connection, keys, name)
+        _, healed = _heal(context, connection, facts, mirror, above=int(newest))
+        settled = set(locked)
+        worklist.take_off(
+            connection, [number for number, key in entries if not skip_locked or key in settled]
+        )
+        after = {
+            **detail,
+            "changed": detail.get("changed", 0) + sum(changed.values()),
+            "healed": detail.get("healed", 0) + healed,
+            **{name: detail.get(name, 0) + count for name, count in changed.items()},
+        }
+        journal.set_step_detail(connection, context.run, step, after)
+        journal.record(connection, context.run, counts=after)
+    return after
+
+
+def _lock(
+    context: Context, connection: Connection, facts: Facts, keys: Sequence[Key], *, skip_locked: bool
+) -> list[Key]:
+    """Lock the rows by key, in key order; returns the keys of those locked."""
+    child = child_alias(context.reference, *facts.child.key)
+    columns = [child.c[column] for column in facts.child.key]
+    query = sa.select(*columns).where(context.dialect.key_in(columns, keys)).order_by(*columns)
+    locking = context.dialect.for_update(query, skip_locked=skip_locked)
+    return [tuple(row) for row in connection.execute(locking)]
+
+
+def _still_orphans(
+    context: Context, connection: Connection, facts: Facts, keys: Sequence[Key]
+) -> dict[str, list[Key]]:
+    """Which of the locked rows are orphans now, by kind: a new statement sees what was committed
+    since the scan."""
+    if not keys:
+        return {}
+    child = child_alias(context.reference, *facts.child.key)
+    columns = [child.c[column] for column in facts.child.key]
+    query = sa.select(kind(context.reference, child).label("kind"), *columns).where(
+        context.dialect.key_in(columns, keys), breaks(context.reference, child)
+    )
+    found: dict[str, list[Key]] = {}
+    for row in connection.execute(query):
+        found.setdefault(str(row[0]), []).append(tuple(row[1:]))
+    return found
+
+
+def _heal(
+    context: Context, connection: Connection, facts: Facts, mirror: Mirror, *, above: int, rows: int = 0
+) -> tuple[int, int]:
+    """Put back, in the caller's transaction, what was set aside although its parent is there by now.
+    Returns how many rows were looked at, and how many are back."""
+    kept = mirror.clause.alias("m")
+    query = (
+        sa.select(kept.c[ID])
+        .where(
+            kept.c[ID] > sa.literal_column(str(above)),
+            kept.c[quarantine.STATE] == sa.literal_column(f"'{HELD}'"),
+            none_null(context.reference, kept),
+            parent_exists(context.reference, kept),
+        )
+        .order_by(kept.c[ID].desc())
+    )
+    numbers = [int(number) for number in connection.execute(query.limit(rows) if rows else query).scalars()]
+    if not numbers:
+        return 0, 0
+    return len(numbers), put_back(connection, context.dialect, mirror, numbers, state=HEALED).restored
+
+
+def _heal_all(context: Context, connection: Connection, facts: Facts, mirror: Mirror) -> int:
+    """The same over the whole quarantine, at the end of a run. A row whose key was taken again is
+    marked a conflict by `put_back` and not looked at again."""
+    total = 0
+    while True:
+        with context.dialect.transaction(connection):
+            looked_at, healed = _heal(context, connection, facts, mirror, above=0, rows=1000)
+        total += healed
+        if not looked_at:
+            return total
