@@ -14,7 +14,15 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from migrator.catalog import Column, Facts, ForeignKey, Index, Server, Table
 from migrator.dialects import pg_queries as queries
-from migrator.dialects.pg_facts import Extras, NotNull, Partition, check_state, not_null_state
+from migrator.dialects.pg_facts import (
+    TYPE_CONFLICTS,
+    Extras,
+    NotNull,
+    Partition,
+    check_state,
+    extras,
+    not_null_state,
+)
 from migrator.dialects.pg_words import GUARD_PREFIX, guard_of, null_check_name
 from migrator.errors import UnknownTableError
 from migrator.nearest import unknown_column, unknown_table
@@ -63,7 +71,7 @@ def read_facts(connection: Connection, reference: Reference) -> Facts:
     else:
         null_check = check_state(child, null_check_name(reference))
     guard = guard_of(reference, child.name)
-    triggers = child.extra["postgresql"].all_triggers
+    triggers = extras(child).all_triggers
     return Facts(
         server,
         reference,
@@ -71,13 +79,28 @@ def read_facts(connection: Connection, reference: Reference) -> Facts:
         parent,
         guards=tuple(trigger for trigger in triggers if trigger in guard.triggers),
         null_check=null_check,
+        extra={TYPE_CONFLICTS: _type_conflicts(connection, child, parent, reference)},
     )
+
+
+def _type_conflicts(
+    connection: Connection, child: Table, parent: Table, reference: Reference
+) -> tuple[tuple[str, str], ...]:
+    values = {
+        "child_schema": child.name.schema,
+        "child": child.name.name,
+        "columns": list(reference.columns),
+        "parent_schema": parent.name.schema,
+        "parent": parent.name.name,
+        "parent_columns": list(reference.parent_columns),
+    }
+    return tuple((row[0], row[1]) for row in connection.execute(sa.text(queries.TYPE_CONFLICTS), values))
 
 
 def _with_partitions_key(child: Table, reference: Reference) -> Table:
     """A partitioned child whose partitions all have the key is enforced, although before 18 the key
     stands on each of them and not yet on the child: one that says so, and claims no proof, is added."""
-    leaves = child.extra["postgresql"].leaves
+    leaves = extras(child).leaves
     if child.kind != "partitioned" or any(fk.answers(reference) for fk in child.foreign_keys) or not leaves:
         return child
     found = [next((fk for fk in leaf.foreign_keys if fk.answers(reference)), None) for leaf in leaves]
@@ -139,7 +162,7 @@ class _Reader:
                 if row["type"] == "n"
             ),
             checks=tuple((row["name"], row["validated"]) for row in constraints if row["type"] == "c"),
-            not_enforced=tuple(row["name"] for row in keys if not row["enforced"]),
+            not_enforced=tuple(_foreign_key(row) for row in keys if not row["enforced"]),
             all_triggers=triggers,
         )
         return Table(

@@ -9,6 +9,7 @@ from migrator.catalog import Facts, ForeignKey, Index, Table
 from migrator.reference import TableName
 
 _KEY: Final = "postgresql"
+TYPE_CONFLICTS: Final = "type_conflicts"
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Extras:
         constraints: every constraint of the table by name, with its definition.
         not_nulls: its not-null constraints (18 and later).
         checks: its CHECK constraints by name, and whether each was validated.
-        not_enforced: names of foreign keys declared NOT ENFORCED (18 and later): they check nothing.
+        not_enforced: foreign keys declared NOT ENFORCED (18 and later): they check nothing.
         all_triggers: every trigger of the table, ours included.
     """
 
@@ -65,7 +66,7 @@ class Extras:
     constraints: tuple[tuple[str, str], ...] = ()
     not_nulls: tuple[NotNull, ...] = ()
     checks: tuple[tuple[str, bool], ...] = ()
-    not_enforced: tuple[str, ...] = ()
+    not_enforced: tuple[ForeignKey, ...] = ()
     all_triggers: tuple[str, ...] = ()
 
     def packed(self) -> dict[str, object]:
@@ -82,6 +83,12 @@ def extras(table: Table) -> Extras:
     """What only PostgreSQL knows of the table; nothing special where it was not read (offline)."""
     found = table.extra.get(_KEY)
     return found if isinstance(found, Extras) else Extras()
+
+
+def type_conflicts(facts: Facts) -> tuple[tuple[str, str], ...]:
+    """The pairs (column of the child, column of the parent) that the server would refuse to tie."""
+    found = facts.extra.get(TYPE_CONFLICTS, ())
+    return found if isinstance(found, tuple) else ()
 
 
 def check_state(table: Table, name: str) -> Literal["absent", "not valid", "valid"]:

@@ -87,7 +87,7 @@ def any_lock(tables: Iterable[TableName]) -> list[tuple[TableName, Mode]]:
 def _blockers(rows: Iterable[RowMapping]) -> list[Blocker]:
     found: dict[str, Blocker] = {}
     for row in rows:
-        pid = str(row["pid"]) if row["pid"] is not None else repr(row["gid"])
+        pid = str(row["pid"] if row["gid"] is None else row["gid"])
         held = row["mode"] + (f" on {row['table']}" if row["table"] else "")
         before = found.get(pid)
         if before is not None and held in before.what:

@@ -125,3 +125,41 @@ JOIN pg_class up ON up.oid = t.parentrelid JOIN pg_namespace un ON un.oid = up.r
 WHERE t.level > 0
 ORDER BY t.level, n.nspname, c.relname
 """
+
+# As `transformFkeyCheckAttrs` and `ATAddForeignKeyConstraint` in src/backend/commands/tablecmds.c
+# have it: the parent's operator family must hold an equality of the two types, or the child's type
+# must become the parent's by an implicit cast. Domains count as what they are made of.
+TYPE_CONFLICTS: Final = """
+WITH RECURSIVE pair AS (
+  SELECT u.ours, u.theirs, c.atttypid AS child_type, p.atttypid AS parent_type
+  FROM unnest(CAST(:columns AS text[]), CAST(:parent_columns AS text[])) u(ours, theirs)
+  JOIN pg_attribute c ON c.attname = u.ours AND c.attrelid =
+    (SELECT x.oid FROM pg_class x JOIN pg_namespace n ON n.oid = x.relnamespace
+     WHERE x.relname = :child AND n.nspname = :child_schema)
+  JOIN pg_attribute p ON p.attname = u.theirs AND p.attrelid =
+    (SELECT x.oid FROM pg_class x JOIN pg_namespace n ON n.oid = x.relnamespace
+     WHERE x.relname = :parent AND n.nspname = :parent_schema)
+), base(domain, type) AS (
+  SELECT t.oid, t.oid FROM pg_type t
+  WHERE t.oid IN (SELECT child_type FROM pair UNION SELECT parent_type FROM pair)
+  UNION ALL
+  SELECT b.domain, t.typbasetype FROM base b JOIN pg_type t ON t.oid = b.type WHERE t.typtype = 'd'
+), plain AS (
+  SELECT pair.ours, pair.theirs, c.type AS child_type, p.type AS parent_type
+  FROM pair
+  JOIN base c ON c.domain = pair.child_type AND (SELECT typtype FROM pg_type WHERE oid = c.type) <> 'd'
+  JOIN base p ON p.domain = pair.parent_type AND (SELECT typtype FROM pg_type WHERE oid = p.type) <> 'd'
+)
+SELECT ours, theirs FROM plain
+WHERE child_type <> parent_type AND NOT EXISTS (
+  SELECT FROM pg_opclass o JOIN pg_am m ON m.oid = o.opcmethod
+  WHERE m.amname = 'btree' AND o.opcdefault
+    AND (o.opcintype = parent_type OR EXISTS (
+           SELECT FROM pg_cast k WHERE k.castsource = parent_type AND k.casttarget = o.opcintype
+             AND k.castmethod = 'b' AND k.castcontext = 'i'))
+    AND (EXISTS (SELECT FROM pg_amop a
+                 WHERE a.amopfamily = o.opcfamily AND a.amoplefttype = o.opcintype
+                   AND a.amoprighttype = child_type AND a.amopstrategy = 3)
+         OR EXISTS (SELECT FROM pg_cast k WHERE k.castsource = child_type AND k.casttarget = o.opcintype
+                      AND k.castcontext = 'i')))
+"""

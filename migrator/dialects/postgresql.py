@@ -11,8 +11,16 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.sql.elements import ColumnElement
 
 from migrator.catalog import Column, Facts, Server, Table
-from migrator.dialects import pg_catalog, pg_index, pg_locks, pg_sessions, pg_steps
-from migrator.dialects.base import Blocker, Dialect, Verdict
+from migrator.dialects import (
+    pg_catalog,
+    pg_environment,
+    pg_index,
+    pg_locks,
+    pg_preflight,
+    pg_sessions,
+    pg_steps,
+)
+from migrator.dialects.base import Blocker, Dialect, Problem, Verdict
 from migrator.dialects.pg_words import LockingSql, quote
 from migrator.errors import StepFailed
 from migrator.plan import Sql, Step
@@ -95,6 +103,20 @@ class PostgreSQL(Dialect):
         """
         with pg_sessions.snapshot(connection):
             return pg_catalog.read_facts(connection, reference)
+
+    def preflight(self, facts: Facts) -> Iterator[Problem]:
+        """Everything that must be true before a row is touched, from facts alone."""
+        return pg_preflight.problems(facts)
+
+    def environment_problems(
+        self, connection: Connection, facts: Facts, settings: Settings
+    ) -> Iterator[Problem]:
+        """Poolers, standbys, privileges, row level security, other sessions' transactions."""
+        pooled = [] if pg_sessions.is_open(connection) else list(pg_environment.pooling(connection))
+        yield from pooled
+        if not pooled:
+            with pg_sessions.snapshot(connection):
+                yield from list(pg_environment.problems(connection, facts, settings))
 
     # -- sessions ------------------------------------------------------------------------------
     @contextmanager
