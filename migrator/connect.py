@@ -101,7 +101,8 @@ def check(engine: Engine) -> None:
 def shown(url: URL) -> str:
     """The URL as it may be printed: the password is left out, not starred, and so is every query
     argument, any of which may be one."""
-    return url.set(password=None, query={}).render_as_string(hide_password=True)
+    bare = URL.create(url.drivername, url.username, None, url.host, url.port, url.database)
+    return bare.render_as_string()
 
 
 def _check_file(url: URL, read_only: bool) -> None:

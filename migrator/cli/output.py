@@ -30,19 +30,28 @@ def format_for(given: str | None, output: Path | None, formats: tuple[str, ...])
     return by_suffix if by_suffix in formats else "text"
 
 
-def console_for(stream: TextIO, color: Color) -> Console:
-    """A console on `stream`; colours as the user wishes, else as the terminal and NO_COLOR say."""
+def draw(stream: TextIO, color: Color, what: Callable[[Console], None]) -> None:
+    """Draw on `stream`; colours as the user wishes, else as the terminal and NO_COLOR say.
+
+    Args:
+        stream: a terminal, a pipe or a file.
+        color: `--color`.
+        what: draws on the console it is given.
+    """
     terminal = {"always": True, "never": False}.get(color)
-    width = None if stream.isatty() or "COLUMNS" in os.environ else _WIDTH
-    return Console(
+    console = Console(
         file=stream,
         force_terminal=terminal,
         no_color=True if color == "never" else None,
         highlight=False,
         emoji=False,
         markup=False,
-        width=width,
+        width=None if stream.isatty() or "COLUMNS" in os.environ else _WIDTH,
     )
+    with console.capture() as drawn:
+        what(console)
+    # Tables are padded to their width; blanks at the end of a line are noise in a log or a diff.
+    stream.write("".join(line.rstrip() + "\n" for line in drawn.get().splitlines()))
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from migrator.cli.options import (
     read_only_session,
     reference_options,
 )
-from migrator.cli.output import Color, console_for, format_for, opened, progress
+from migrator.cli.output import Color, draw, format_for, opened, progress
 from migrator.discover import candidates
 from migrator.errors import UsageError
 from migrator.known import facts_with_proof
@@ -151,7 +151,7 @@ def _write_csv(session: Session, found: list[Found], out: TextIO, limit: int | N
 def _text(report: Report, out: TextIO, color: Color) -> None:
     from migrator.report.text import print_report
 
-    print_report(report, console_for(out, color))
+    draw(out, color, lambda console: print_report(report, console))
 
 
 def _json(report: Report, out: TextIO, color: Color) -> None:
