@@ -1,0 +1,161 @@
+"""MySQL 8.0 to 9.x."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from sqlalchemy.sql.elements import ColumnElement
+
+from migrator.catalog import Column, Facts, Server, Table
+from migrator.dialects import mysql_locks as locks
+from migrator.dialects import mysql_sessions as sessions
+from migrator.dialects import mysql_steps as steps
+from migrator.dialects.base import Blocker, Dialect, Verdict
+from migrator.dialects.mysql_catalog import Catalog
+from migrator.dialects.mysql_definition import quote
+from migrator.dialects.mysql_facts import facts_of
+from migrator.plan import Sql, Step
+from migrator.reference import Reference, TableName
+from migrator.settings import Settings
+
+
+class MySQL(Dialect):
+    """Online, without a copy under lock, and proved by a count: see `mysql_steps`."""
+
+    family: Literal["mysql", "mariadb"] = "mysql"
+
+    #: Settings of a session that looks up thousands of keys, where the server has them. 0 is no limit: above
+    #: the default one (8 MB) the server silently reads the whole table instead of the ranges.
+    session: ClassVar[dict[str, str]] = {"range_optimizer_max_mem_size": "0", "max_execution_time": "0"}
+
+    def quote(self, *names: str | None) -> str:
+        """`schema.name` in backticks, which mean the same in every `sql_mode`."""
+        return ".".join(quote(name) for name in names if name)
+
+    # -- the catalog ---------------------------------------------------------------------------
+    def server(self, connection: Connection) -> Server:
+        """Which server answers, by its own word."""
+        text = str(connection.exec_driver_sql("SELECT VERSION()").scalar())
+        numbers = text.partition("-")[0].split(".")
+        version = tuple(int(number) for number in numbers if number.isdigit())
+        return Server(self.family, version, ".".join(map(str, version)))
+
+    def table(self, connection: Connection, name: TableName) -> Table:
+        """The table as the catalog has it; `extra` holds its database and its guards."""
+        return self._catalog(connection).table(name)
+
+    def facts(self, connection: Connection, reference: Reference) -> Facts:
+        """Everything plans and done-checks of this reference need."""
+        return facts_of(self._catalog(connection), self.server(connection), reference)
+
+    def _catalog(self, connection: Connection) -> Catalog:
+        return Catalog.of(connection, mariadb=self.family == "mariadb")
+
+    # -- sessions ------------------------------------------------------------------------------
+    @contextmanager
+    def read_only(self, connection: Connection) -> Iterator[Connection]:
+        """REPEATABLE READ, its snapshot taken at once, READ ONLY by the server's word."""
+        with sessions.read_only(connection):
+            yield connection
+
+    def prepare(self, connection: Connection, settings: Settings) -> None:
+        """READ COMMITTED, strict, in UTC: at REPEATABLE READ a batch locks every row it looks at."""
+        seconds = sessions.short_seconds(settings)
+        sessions.set_up(connection, sessions.session_settings(connection, seconds, self.session))
+
+    def run_sql(
+        self, connection: Connection, step: Step, settings: Settings, *, patient: bool = False
+    ) -> None:
+        """Execute the statements of a step; strict mode and the bound of each wait are set first."""
+        long = isinstance(step.work, Sql) and step.work.patience == "long"
+        seconds = sessions.long_seconds(settings) if long else sessions.short_seconds(settings)
+        sessions.run(connection, step, sessions.session_settings(connection, seconds, self.session))
+
+    def verdict(self, error: BaseException) -> Verdict:
+        """By error number."""
+        return sessions.verdict(error)
+
+    def blockers(self, connection: Connection, tables: Sequence[TableName]) -> list[Blocker]:
+        """The sessions with metadata locks on these tables, as far as we may know them."""
+        return locks.blockers(connection, self._database(connection), tables)
+
+    def wait_for_leftovers(self, connection: Connection, facts: Facts) -> None:
+        """Wait for an ALTER of ours whose client is gone."""
+        locks.wait_for_leftovers(connection)
+
+    def _database(self, connection: Connection) -> str | None:
+        found: str | None = connection.scalar(sa.text("SELECT DATABASE()"))
+        return found
+
+    # -- the run lock --------------------------------------------------------------------------
+    def try_lock(self, connection: Connection, name: str) -> bool | None:
+        """GET_LOCK, its answer checked."""
+        return locks.try_lock(connection, name)
+
+    def unlock(self, connection: Connection, name: str) -> None:
+        """RELEASE_LOCK."""
+        locks.unlock(connection, name)
+
+    # -- batches -------------------------------------------------------------------------------
+    def key_in(
+        self, columns: Sequence[ColumnElement[Any]], keys: Sequence[tuple[Any, ...]]
+    ) -> ColumnElement[bool]:
+        """`key IN (...)`, for a composite key `(a, b) IN ((1, 2), ...)`: EXPLAIN shows a range of the
+        primary key for both on either server (on MariaDB given `in_predicate_conversion_threshold = 0`)."""
+        if len(columns) == 1:
+            return super().key_in(columns, keys)
+        null = sa.types.NullType()
+        rows = [sa.tuple_(*(sa.bindparam(None, value, null) for value in key)) for key in keys]
+        return sa.tuple_(*columns).in_(rows)
+
+    def mirror_column(self, column: Column) -> str:
+        """Explicitly NULL: a TIMESTAMP without the word may be NOT NULL with a default of its own."""
+        return f"{quote(column.name)} {column.type} NULL"
+
+    def create_mirror(self, name: TableName, columns: Sequence[str]) -> str:
+        """InnoDB whatever the default engine is; our own words compare byte by byte."""
+        return (
+            f"CREATE TABLE {self.table_sql(name)} ({', '.join(columns)}) ENGINE=InnoDB ROW_FORMAT=DYNAMIC "
+            "DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
+        )
+
+    def sequence_column(self, name: str) -> str:
+        """A self-numbering primary key."""
+        return f"{quote(name)} BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY"
+
+    def insert_defaults(self, table: TableName) -> str:
+        """MySQL has no DEFAULT VALUES."""
+        return f"INSERT INTO {self.table_sql(table)} () VALUES ()"
+
+    def change_extras(self, table: Table) -> dict[str, str]:
+        """`ON UPDATE CURRENT_TIMESTAMP` leaves a column alone that the UPDATE sets, even to itself."""
+        return {column.name: quote(column.name) for column in table.columns if column.on_update_now}
+
+    # -- the protocol's statements ---------------------------------------------------------------
+    def index_steps(self, facts: Facts) -> tuple[Step, ...]:
+        """The supporting index, built online."""
+        return (steps.create_index(facts),)
+
+    def drop_index_steps(self, facts: Facts, ours: frozenset[str]) -> tuple[Step, ...]:
+        """Its inverse, if it is ours."""
+        return steps.drop_index(facts, ours)
+
+    def enforce_steps(self, facts: Facts) -> tuple[Step, ...]:
+        """NULL guard, then the foreign key with the checks off, INPLACE."""
+        return steps.enforce_steps(facts, steps.add_foreign_key(facts))
+
+    def release_steps(self, facts: Facts, ours: frozenset[str]) -> tuple[Step, ...]:
+        """Drop what `enforce_steps` added."""
+        return steps.release_steps(facts, ours)
+
+    def validate_steps(self, facts: Facts) -> tuple[Step, ...]:
+        """NOT NULL by an INPLACE rebuild; the guard goes."""
+        return steps.validate_steps(facts)
+
+    def unvalidate_steps(self, facts: Facts, ours: frozenset[str]) -> tuple[Step, ...]:
+        """The guard comes back, NOT NULL goes."""
+        return steps.unvalidate_steps(facts, ours)

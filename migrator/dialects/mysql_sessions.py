@@ -1,0 +1,174 @@
+"""Sessions: settings, lock discipline, what an error number means.
+
+Every setting is of the session, on a connection that is closed and not pooled. Strict mode is forced
+everywhere: outside it MySQL, and MariaDB under any algorithm, answer `MODIFY ... NOT NULL` by turning
+NULL into 0.
+
+Source of the numbers: https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html,
+https://mariadb.com/kb/en/mariadb-error-code-reference/, and our measurements.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from migrator.dialects.base import Verdict
+from migrator.plan import Sql, Step
+from migrator.settings import Settings
+
+#: Stands before each statement of ours, so that it is known again in the processlist.
+MARKER = "/* migrator:"
+
+# Any value that is stored can be copied: zero dates, invalid dates, a key of 0.
+_MODES = (
+    "STRICT_ALL_TABLES",
+    "STRICT_TRANS_TABLES",
+    "NO_ENGINE_SUBSTITUTION",
+    "NO_AUTO_VALUE_ON_ZERO",
+    "ALLOW_INVALID_DATES",
+    "ERROR_FOR_DIVISION_BY_ZERO",
+)
+
+# The rebuild's last moment wants EXCLUSIVE: losing hours of work to one second's wait is no bargain.
+_PATIENT_SECONDS = 10
+
+_VERDICTS: dict[Verdict, frozenset[int]] = {
+    # 3572 NOWAIT; 1799 the online log overflowed: the rebuild may do better when it is quieter.
+    "lock-timeout": frozenset({1205, 3572, 1799}),
+    # 1020 and 1412: the snapshot is older than the table; 3101: group replication said no at commit.
+    "deadlock": frozenset({1213, 1020, 1412, 3101}),
+    "violation": frozenset({1048, 1062, 1138, 1216, 1217, 1263, 1265, 1364, 1451, 1452, 1557, 1761, 1762})
+    | frozenset({3819, 4025}),
+    # 0 is PyMySQL's word for a closed connection; 1927 and 4031: the server closed it.
+    "lost": frozenset({0, 1053, 1080, 1152, 1158, 1159, 1160, 1161, 1184, 1927, 2002, 2003, 2006, 2013})
+    | frozenset({2055, 4031}),
+    "duplicate": frozenset({1050, 1060, 1061, 1022, 1359, 1826}),
+    "denied": frozenset({1044, 1045, 1142, 1143, 1227, 1290, 1370, 1410, 1419, 1698, 1792, 1836}),
+}
+_BY_NUMBER = {number: verdict for verdict, numbers in _VERDICTS.items() for number in numbers}
+
+
+def error_number(error: BaseException) -> int | None:
+    """The server's or the driver's number for an error, None where it has none."""
+    origin = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+    if origin is None or not origin.args:
+        return None
+    return origin.args[0] if isinstance(origin.args[0], int) else None
+
+
+def verdict(error: BaseException) -> Verdict:
+    """What an error means to the runner. 1317 (killed by an operator) is `other`: that someone ended our
+    statement is no reason to send it again."""
+    number = error_number(error)
+    if isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated:
+        return "lost"
+    return "other" if number is None else _BY_NUMBER.get(number, "other")
+
+
+def execute(connection: Connection, statement: str) -> None:
+    """Send a statement as it stands: a percent sign in a name is no placeholder."""
+    connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
+
+
+def short_seconds(settings: Settings) -> int:
+    """How long a step of a moment waits for its locks: the server counts in whole seconds."""
+    return max(1, math.ceil(settings.lock_timeout_ms / 1000))
+
+
+def long_seconds(settings: Settings) -> int:
+    """How long a rebuild waits for its last lock."""
+    return max(_PATIENT_SECONDS, math.ceil(settings.long_lock_timeout_ms / 1000))
+
+
+def sql_mode(connection: Connection) -> str:
+    """Ours; with ANSI_QUOTES where SQLAlchemy found it and writes names in double quotes."""
+    ansi = connection.dialect.identifier_preparer.initial_quote == '"'
+    return ",".join((*_MODES, *(("ANSI_QUOTES",) if ansi else ())))
+
+
+def session_settings(connection: Connection, lock_seconds: int, more: Mapping[str, str]) -> tuple[str, ...]:
+    """What every session of ours that writes begins with.
+
+    Args:
+        connection: whose server it is for.
+        lock_seconds: bound of each wait for a metadata or row lock.
+        more: settings of one server only, left out where its version does not know them.
+    """
+    known = {str(row[0]).lower() for row in connection.exec_driver_sql("SHOW SESSION VARIABLES").all()}
+    assignments = (
+        f"sql_mode = '{sql_mode(connection)}'",
+        "foreign_key_checks = 1",
+        "unique_checks = 1",
+        "sql_safe_updates = 0",
+        "sql_select_limit = DEFAULT",
+        "time_zone = '+00:00'",
+        f"lock_wait_timeout = {lock_seconds}",
+        f"innodb_lock_wait_timeout = {lock_seconds}",
+        # An operator may pause a sweep for long; hosted servers cut idle sessions after minutes.
+        "wait_timeout = 86400",
+        *(f"{name} = {value}" for name, value in more.items() if name in known),
+    )
+    return (
+        "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+        "SET " + ", ".join(f"SESSION {assignment}" for assignment in assignments),
+    )
+
+
+def set_up(connection: Connection, settings: Sequence[str]) -> None:
+    """Send session settings and leave no transaction open. A read timeout of the client's is lifted: it
+    would abandon an ALTER that goes on without us."""
+    driver: Any = connection.connection.dbapi_connection
+    if getattr(driver, "_read_timeout", None) is not None:
+        driver._read_timeout = None
+    for setting in settings:
+        execute(connection, setting)
+    connection.commit()
+
+
+@contextmanager
+def read_only(connection: Connection) -> Iterator[Connection]:
+    """One consistent snapshot in which nothing can be written."""
+    with connection.begin() as transaction:
+        execute(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        execute(connection, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+        try:
+            yield connection
+        finally:
+            if not connection.invalidated:
+                transaction.rollback()
+
+
+def run(connection: Connection, step: Step, settings: Sequence[str]) -> None:
+    """Send the statements of a step, one attempt; `settle` is sent whatever happened.
+
+    Args:
+        connection: fresh, in autocommit mode.
+        step: a step of SQL.
+        settings: what its session begins with.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: as the driver said it.
+    """
+    work = step.work
+    if not isinstance(work, Sql):
+        raise TypeError(f"step {step.name} is no SQL")
+    set_up(connection, settings)
+    try:
+        if work.mode == "transaction":
+            execute(connection, "START TRANSACTION")
+        for statement in work.statements:
+            execute(connection, f"{MARKER}{step.name} */ {statement}")
+        if work.mode == "transaction":
+            execute(connection, "COMMIT")
+    finally:
+        # The error that brought us here matters more, and closing the connection settles as well.
+        for statement in work.settle:
+            with suppress(sa.exc.SQLAlchemyError):
+                if not connection.invalidated:
+                    execute(connection, statement)
