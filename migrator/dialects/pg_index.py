@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from migrator.catalog import Facts, Index
 from migrator.dialects.pg_facts import Partition, extras
-from migrator.dialects.pg_words import columns_sql, quote, step, table_sql
+from migrator.dialects.pg_words import columns_sql, quote, slug, step, table_sql
 from migrator.plan import Step
 from migrator.reference import TableName, short_name
 
@@ -29,7 +29,7 @@ def index_steps(facts: Facts) -> tuple[Step, ...]:
     for leaf in extras(child).leaves:
         leaf_index = _partition_index(facts, leaf)
         steps += _leftover(facts, leaf.name, leaf_index)
-        steps.append(_build(facts, f"create-index-{_slug(leaf.name)}", leaf.name, leaf_index))
+        steps.append(_build(facts, f"create-index-{slug(leaf.name)}", leaf.name, leaf_index))
     return (*steps, _declare(facts, name))
 
 
@@ -39,10 +39,6 @@ def drop_index_steps(facts: Facts, ours: frozenset[str]) -> tuple[Step, ...]:
     if facts.child.kind == "partitioned":
         return _drop_partitioned(facts, ours, name)
     return (_drop(facts, "drop-index", facts.child.name, name),) if "create-index" in ours else ()
-
-
-def _slug(table: TableName) -> str:
-    return short_name(table.schema or "", table.name).replace("_", "-").lower()
 
 
 def _partition_index(facts: Facts, partition: Partition) -> TableName:
@@ -70,7 +66,7 @@ def _leftover(facts: Facts, table: TableName, index: TableName) -> tuple[Step, .
         return found is None or found.valid
 
     drop = step(
-        "drop-invalid-index" + ("" if table == facts.child.name else f"-{_slug(table)}"),
+        "drop-invalid-index" + ("" if table == facts.child.name else f"-{slug(table)}"),
         f"drop {index.name}, which a failed CREATE INDEX CONCURRENTLY left INVALID",
         (f"DROP INDEX CONCURRENTLY IF EXISTS {table_sql(index)}",),
         mode="autocommit",
@@ -147,6 +143,7 @@ def _drop(facts: Facts, name: str, table: TableName, index: TableName) -> Step:
 
 
 def _drop_partitioned(facts: Facts, ours: frozenset[str], name: TableName) -> tuple[Step, ...]:
+    steps: list[Step] = []
     if "create-index" in ours:
         # CONCURRENTLY is refused here as well; the partitions' indexes go with it.
         whole = step(
@@ -157,9 +154,10 @@ def _drop_partitioned(facts: Facts, ours: frozenset[str], name: TableName) -> tu
             blocks="readers and writers of the child, for the queue and a few milliseconds",
             done=lambda facts: _named(facts, facts.child.name, name) is None,
         )
-        return (whole,)
-    return tuple(
-        _drop(facts, f"drop-index-{_slug(leaf.name)}", leaf.name, _partition_index(facts, leaf))
-        for leaf in extras(facts.child).leaves
-        if f"create-index-{_slug(leaf.name)}" in ours
-    )
+        steps.append(whole)
+    # Those of a build that never came to be attached.
+    for leaf in extras(facts.child).leaves:
+        if f"create-index-{slug(leaf.name)}" in ours:
+            index = _partition_index(facts, leaf)
+            steps.append(_drop(facts, f"drop-index-{slug(leaf.name)}", leaf.name, index))
+    return tuple(steps)

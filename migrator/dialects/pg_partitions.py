@@ -12,9 +12,9 @@ from migrator.catalog import Facts
 from migrator.dialects.pg_facts import Partition, by_partition, extras, leaf_foreign_key, own_foreign_key
 from migrator.dialects.pg_key import both, key_definition, key_name, lock_tables
 from migrator.dialects.pg_null import null_constraints
-from migrator.dialects.pg_words import body, literal, quote, step, table_sql
+from migrator.dialects.pg_words import body, literal, quote, slug, step, table_sql
 from migrator.plan import Step
-from migrator.reference import TableName, short_name
+from migrator.reference import TableName
 
 
 def leaves(facts: Facts) -> tuple[Partition, ...]:
@@ -47,7 +47,7 @@ def _validate_leaf(facts: Facts, name: TableName) -> Step:
         return own_foreign_key(facts) or (fk is not None and fk.validated is True)
 
     return step(
-        "validate-" + short_name(name.schema or "", name.name).replace("_", "-").lower(),
+        f"validate-{slug(name)}",
         f"prove {key_name(facts)} against every row of partition {name}",
         (f"ALTER TABLE {table_sql(name)} VALIDATE CONSTRAINT {quote(key_name(facts))}",),
         locks=((name, "SHARE UPDATE EXCLUSIVE"), (facts.parent.name, "ROW SHARE")),

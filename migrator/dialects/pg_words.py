@@ -6,6 +6,8 @@ Sources: "Lexical Structure" and "Explicit Locking" (table 13.2) in PostgreSQL's
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -121,6 +123,12 @@ def table_sql(table: TableName) -> str:
 def columns_sql(columns: Iterable[str]) -> str:
     """Column names, quoted, with commas."""
     return ", ".join(quote(column) for column in columns)
+
+
+def slug(table: TableName) -> str:
+    """A table's name as part of a step's name: readable, and different for different tables."""
+    digest = hashlib.sha256(table_sql(table).encode()).hexdigest()[:6]
+    return f"{re.sub(r'[^a-z0-9]+', '-', table.name.lower()).strip('-')}-{digest}"
 
 
 def literal(text: str) -> str:
