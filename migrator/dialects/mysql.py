@@ -63,9 +63,17 @@ class MySQL(Dialect):
             yield connection
 
     def prepare(self, connection: Connection, settings: Settings) -> None:
-        """READ COMMITTED, strict, in UTC: at REPEATABLE READ a batch locks every row it looks at."""
+        """READ COMMITTED, strict, in UTC: at REPEATABLE READ a batch locks every row it looks at. In
+        autocommit mode, so that what is read between two batches opens no transaction."""
+        connection.execution_options(isolation_level="AUTOCOMMIT")
         seconds = sessions.short_seconds(settings)
         sessions.set_up(connection, sessions.session_settings(connection, seconds, self.session))
+
+    @contextmanager
+    def transaction(self, connection: Connection) -> Iterator[None]:
+        """One short writing transaction at READ COMMITTED."""
+        with sessions.transaction(connection):
+            yield
 
     def run_sql(
         self, connection: Connection, step: Step, settings: Settings, *, patient: bool = False

@@ -132,16 +132,50 @@ def set_up(connection: Connection, settings: Sequence[str]) -> None:
 
 
 @contextmanager
-def read_only(connection: Connection) -> Iterator[Connection]:
+def read_only(connection: Connection) -> Iterator[None]:
     """One consistent snapshot in which nothing can be written."""
-    with connection.begin() as transaction:
-        execute(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        execute(connection, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
-        try:
-            yield connection
-        finally:
-            if not connection.invalidated:
-                transaction.rollback()
+    start = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"
+    with _begun(connection, "REPEATABLE READ", start, keep=False):
+        yield
+
+
+@contextmanager
+def transaction(connection: Connection) -> Iterator[None]:
+    """One short writing transaction at READ COMMITTED."""
+    with _begun(connection, "READ COMMITTED", "START TRANSACTION READ WRITE", keep=True):
+        yield
+
+
+@contextmanager
+def _begun(connection: Connection, isolation: str, start: str, *, keep: bool) -> Iterator[None]:
+    """A transaction, in autocommit mode one of our own making. The level is of this transaction alone,
+    so nothing is left behind on a connection that goes back to a pool."""
+    level = f"SET TRANSACTION ISOLATION LEVEL {isolation}"
+    if not is_autocommit(connection):
+        with connection.begin() as outer:
+            execute(connection, level)
+            execute(connection, start)
+            yield
+            if not keep:
+                outer.rollback()
+        return
+    execute(connection, level)
+    execute(connection, start)
+    try:
+        yield
+    except BaseException:
+        keep = False
+        raise
+    finally:
+        # A lost connection has nothing to roll back, and the error that tells of it must stand.
+        if not connection.closed and not connection.invalidated:
+            execute(connection, "COMMIT" if keep else "ROLLBACK")
+
+
+def is_autocommit(connection: Connection) -> bool:
+    """Whether the driver's connection commits each statement by itself."""
+    driver: Any = connection.connection.dbapi_connection
+    return bool(driver.get_autocommit())
 
 
 def run(connection: Connection, step: Step, settings: Sequence[str]) -> None:
