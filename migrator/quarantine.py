@@ -169,7 +169,11 @@ def capture(
     query = sa.select(*(value.label(None) for _, value in values)).where(
         dialect.key_in([source.c[column] for column in mirror.key], keys)
     )
-    result = connection.execute(sa.insert(clause).from_select([name for name, _ in values], query))
+    # SQLAlchemy keeps the row count of an INSERT only when asked to.
+    result = connection.execute(
+        sa.insert(clause).from_select([name for name, _ in values], query),
+        execution_options={"preserve_rowcount": True},
+    )
     return int(result.rowcount)
 
 

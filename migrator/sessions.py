@@ -58,6 +58,9 @@ class Sessions:
         """A connection for batches; transactions on it go through `dialect.transaction`."""
         connection = self.engine.connect()
         try:
+            # Autocommit throughout: a transaction is what `dialect.transaction` begins and ends, and
+            # nothing is left open by a look at the catalog in between.
+            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
             self.dialect.prepare(connection, self.settings)
             connection.detach()
             yield connection

@@ -97,7 +97,10 @@ class Worklist:
             query = query.where(*_beyond(columns, after))
         if upto is not None:
             query = query.where(*_upto(columns, upto))
-        result = connection.execute(sa.insert(self.clause).from_select([KIND, *self.child.key], query))
+        result = connection.execute(
+            sa.insert(self.clause).from_select([KIND, *self.child.key], query),
+            execution_options={"preserve_rowcount": True},
+        )
         return int(result.rowcount)
 
     def count_rows(self, connection: Connection, after: Key | None) -> int:

@@ -128,7 +128,8 @@ class Dialect:
 
     @contextmanager
     def transaction(self, connection: Connection) -> Iterator[None]:
-        """One short writing transaction at READ COMMITTED (SQLite: BEGIN IMMEDIATE)."""
+        """One short writing transaction at READ COMMITTED (SQLite: BEGIN IMMEDIATE), on a connection
+        that is in autocommit mode: it must be begun and ended in so many words."""
         with connection.begin():
             yield
 
