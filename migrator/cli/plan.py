@@ -42,6 +42,7 @@ POLICIES = ("backfill", "delete", "set-null", "refuse", "keep")
     show_default=True,
     help="Whether to count the orphans; without, the plan is had at once from the catalog alone.",
 )
+@click.option("--all-sql", is_flag=True, help="Show every statement of a step, however many.")
 @click.option("--format", "form", type=click.Choice(FORMATS), help="[default: by the suffix of --output]")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write here.")
 @color_option
@@ -57,6 +58,7 @@ def command(
     on_null: str | None,
     on_dangling: str,
     counting: bool,
+    all_sql: bool,
     form: str | None,
     output: Path | None,
     color: Color,
@@ -98,7 +100,7 @@ def command(
         if form == "json":
             out.write(dumps(report.to_json()))
         else:
-            draw(out, color, lambda console: print_plan(report, console))
+            draw(out, color, lambda console: print_plan(report, console, all_sql=all_sql))
     if report.refused:
         ctx.exit(4)
 

@@ -22,6 +22,9 @@ from migrator.report.values import plain
 
 SCHEMA = "migrator.plan/1"
 
+# Statements of one step that the text shows: SQLite's rebuild has dozens.
+_FEW = 4
+
 
 @dataclass(frozen=True)
 class PlannedReference:
@@ -64,7 +67,7 @@ class PlanReport:
 
 def rows_expected(step: Step, one: PlannedReference) -> int | None:
     """How many rows a step will change; None where it changes none or nothing was counted."""
-    if not isinstance(step.work, Sweep) or one.counts is None or step.work.delta:
+    if not isinstance(step.work, Sweep) or one.counts is None or step.work.delta or step.work.scan_only:
         return None
     return one.counts.orphans(one.facts.reference)
 
@@ -115,8 +118,14 @@ def _step_json(step: Step, one: PlannedReference) -> dict[str, Any]:
     return found
 
 
-def print_plan(report: PlanReport, console: Console) -> None:
-    """Write it to a terminal, or as plain text where there is none."""
+def print_plan(report: PlanReport, console: Console, *, all_sql: bool = False) -> None:
+    """Write it to a terminal, or as plain text where there is none.
+
+    Args:
+        report: what to show.
+        console: where.
+        all_sql: every statement of a step, however many.
+    """
     database = report.database
     console.print(
         Text.assemble(
@@ -137,10 +146,10 @@ def print_plan(report: PlanReport, console: Console) -> None:
             console.print()
             console.print(Text(f"  {plan.operation}", style="bold"))
             for number, step in enumerate(plan.steps, 1):
-                _print_step(number, step, one, console)
+                _print_step(number, step, one, console, all_sql)
 
 
-def _print_step(number: int, step: Step, one: PlannedReference, console: Console) -> None:
+def _print_step(number: int, step: Step, one: PlannedReference, console: Console, all_sql: bool) -> None:
     done = step.done(one.facts)
     told = Text.assemble(
         (f"{number:>3}  ", "dim"), (step.name, "green" if done else "cyan"), f"  {step.title}"
@@ -158,8 +167,12 @@ def _print_step(number: int, step: Step, one: PlannedReference, console: Console
         )
     print_line("lock", step.lock)
     print_line("blocks", step.blocks)
-    for statement in _statements(step):
+    statements = _statements(step)
+    shown = statements if all_sql or len(statements) <= _FEW + 1 else statements[:_FEW]
+    for statement in shown:
         print_line("sql", " ".join(statement.split()))
+    if len(shown) < len(statements):
+        print_line("", f"and {len(statements) - len(shown)} more: --all-sql")
 
 
 def _line_printer(console: Console) -> Callable[[str, str], None]:
