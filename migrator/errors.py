@@ -12,7 +12,8 @@
     |   |-- RunLocked                 4   another run holds the lock
     |   `-- PolicyChanged             4   a run is resumed with another policy
     |-- Interrupted                   5   stopped half-way; the same command goes on
-    |   `-- LockNotObtained           5   a lock could not be had within its bound
+    |   |-- LockNotObtained           5   a lock could not be had within its bound
+    |   `-- Stopped                 130   stopped by Ctrl-C, after the batch
     |-- ConnectionFailed              1   the server cannot be reached or says no
     `-- StepFailed                    1   a statement failed, or did not do what it said
 
@@ -98,6 +99,12 @@ class Interrupted(MigratorError):
 
 class LockNotObtained(Interrupted):
     """A lock could not be had within its bound; the blockers are named."""
+
+
+class Stopped(Interrupted):
+    """Ctrl-C: stopped after the batch; the same command goes on from there."""
+
+    exit_code = 130
 
 
 class ConnectionFailed(MigratorError):

@@ -176,6 +176,7 @@ def start(connection: Connection, reference: Reference, operation: str, policy: 
                 finished_at=None,
                 policy=_policy_text(policy),
                 actor=actor(),
+                requested=None,
             )
         )
         return run
@@ -207,6 +208,29 @@ def finish(connection: Connection, run: Run, state: str, message: str | None = N
         .where(RUN.c.id == run.id)
         .values(state=state, finished_at=now(), heartbeat_at=now(), message=message)
     )
+
+
+def heartbeat(connection: Connection, run: Run) -> str | None:
+    """Say that the run lives; returns what another process has asked of it (`pause`)."""
+    connection.execute(sa.update(RUN).where(RUN.c.id == run.id).values(heartbeat_at=now()))
+    requested: str | None = connection.scalar(sa.select(RUN.c.requested).where(RUN.c.id == run.id))
+    return requested
+
+
+def request(connection: Connection, what: str | None) -> list[Run]:
+    """Ask every running run for something (`pause`), or for nothing any more; returns those asked."""
+    asked = [run for run in runs(connection) if run.state == "running"]
+    connection.execute(sa.update(RUN).where(RUN.c.state == "running").values(requested=what))
+    return asked
+
+
+def steps(connection: Connection, run: Run) -> list[dict[str, Any]]:
+    """The steps of a run in the order they began: name, state, ours, attempts, times, detail."""
+    query = sa.select(STEP).where(STEP.c.run_id == run.id).order_by(STEP.c.started_at)
+    return [
+        {**row._mapping, "detail": json.loads(row.detail), "ours": bool(row.ours)}
+        for row in connection.execute(query)
+    ]
 
 
 def undone(connection: Connection, reference: Reference, operation: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -27,7 +27,7 @@ LOCK_NAME = "migrator"
 #: A lease of another machine that was not renewed for this long, in seconds, is dead.
 LEASE_EXPIRES = 120.0
 
-_held: ContextVar[frozenset[str]] = ContextVar("held", default=frozenset())
+_held: ContextVar[Mapping[str, Callable[[], None]] | None] = ContextVar("held", default=None)
 
 
 @contextmanager
@@ -42,8 +42,9 @@ def hold(sessions: Sessions) -> Iterator[Callable[[], None]]:
         RunLocked: another run holds it; the message says who, and since when.
     """
     database = str(sessions.engine.url)
-    if database in _held.get():
-        yield _nothing
+    held = _held.get() or {}
+    if database in held:
+        yield held[database]
         return
     with sessions.open() as connection:
         taken = sessions.dialect.try_lock(connection, LOCK_NAME)
@@ -52,9 +53,13 @@ def hold(sessions: Sessions) -> Iterator[Callable[[], None]]:
         owner = _owner()
         if taken is None:
             _take_lease(sessions, connection, owner)
-        token = _held.set(_held.get() | {database})
+
+        def check() -> None:
+            _check(connection, owner, lease=taken is None)
+
+        token = _held.set({**held, database: check})
         try:
-            yield lambda: _check(sessions, connection, owner, lease=taken is None)
+            yield check
         finally:
             _held.reset(token)
             if taken is None:
@@ -63,14 +68,14 @@ def hold(sessions: Sessions) -> Iterator[Callable[[], None]]:
                 _quietly(lambda: sessions.dialect.unlock(connection, LOCK_NAME))
 
 
-def _nothing() -> None:
-    """The outer holder looks after the lock."""
-
-
-def _check(sessions: Sessions, connection: Connection, owner: str, *, lease: bool) -> None:
+def _check(connection: Connection, owner: str, *, lease: bool) -> None:
+    """Whether the lock is still ours; a lease is renewed."""
     try:
         if not lease:
             connection.execute(sa.select(1))
+            return
+        mine = (LEASE.c.name == LOCK_NAME, LEASE.c.owner == owner)
+        if connection.execute(sa.update(LEASE).where(*mine).values(heartbeat_at=journal.now())).rowcount:
             return
         found = connection.scalar(sa.select(LEASE.c.owner).where(LEASE.c.name == LOCK_NAME))
     except sa.exc.DBAPIError as error:
@@ -78,11 +83,11 @@ def _check(sessions: Sessions, connection: Connection, owner: str, *, lease: boo
             "The connection that held the run lock is gone; stopped before the next change.",
             hint="Run the same command again: it goes on from here.",
         ) from error
-    if found != owner:
-        raise Interrupted(
-            f"The run lock was taken over by {found or 'nobody'}; stopped before the next change.",
-            hint="Run the same command again once that run is over.",
-        )
+    raise Interrupted(
+        f"The run lock was taken over by {_readable(found) if found else 'nobody'}; "
+        "stopped before the next change.",
+        hint="Run the same command again once that run is over.",
+    )
 
 
 def _take_lease(sessions: Sessions, connection: Connection, owner: str) -> None:

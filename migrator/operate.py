@@ -41,6 +41,7 @@ from migrator.reference import Reference
 from migrator.runner import Runner
 from migrator.sessions import Sessions
 from migrator.settings import Settings
+from migrator.stopping import Gate, stoppable
 
 FORWARD: tuple[Operation, ...] = ("sweep", "enforce", "validate")
 
@@ -209,12 +210,14 @@ class _Operation:
         return plans[self.operation]()
 
     def _run(self, check: Callable[[], None], run: journal.Run, plan: Plan) -> Mapping[str, Any]:
-        context = Context(self.sessions, plan.facts.reference, run, self.progress, check)
-        try:
-            Runner(context).run(plan)
-        except BaseException as error:
-            self._close(run, error)
-            raise
+        with stoppable() as stop:
+            gate = Gate(self.sessions, run, stop, check, self.progress)
+            context = Context(self.sessions, plan.facts.reference, run, self.progress, gate)
+            try:
+                Runner(context).run(plan)
+            except BaseException as error:
+                self._close(run, error)
+                raise
         with self.sessions.open() as connection:
             journal.finish(connection, run, "done")
             return journal.reload(connection, run).counts

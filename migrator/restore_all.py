@@ -42,8 +42,8 @@ def restore(context: Context, facts: Facts) -> dict[str, Any]:
     sentinels = _remove_sentinels(context, facts)
     if total.conflicts:
         context.progress.note(
-            f"{total.conflicts} row(s) of {context.reference.child} were not restored: the key is taken again, "
-            f"or the application changed the row. They stay in {', '.join(kept)}; "
+            f"{total.conflicts} row(s) of {context.reference.child} were not restored: the key is taken "
+            f"again, or the application changed the row. They stay in {', '.join(kept)}; "
             "see `migrator quarantine list`."
         )
     return {

@@ -78,7 +78,8 @@ class Runner:
         if step.optional:
             return
         raise StepFailed(
-            f"Step {step.name} of {self.context.reference} succeeded, but the catalog does not show its effect.",
+            f"Step {step.name} of {self.context.reference} succeeded, but the catalog does not show its "
+            "effect.",
             hint="Look at the storage engine and at event triggers; nothing later was run.",
         )
 
@@ -146,7 +147,7 @@ class Runner:
         if stubborn:
             raise LockNotObtained(
                 f"Step {step.name} of {context.reference} was not tried: {stubborn[0]} would not give way.",
-                hint="End that session or wait for it, then run the same command again: it goes on from here.",
+                hint="End that session or wait for it, then run the same command again: it goes on.",
             )
         return all(blocker.kind == "autovacuum" for blocker in blockers)
 
