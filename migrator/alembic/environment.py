@@ -77,7 +77,8 @@ def _online(connection: Connection) -> None:
             raise
         raise MigratorError(
             f"This database is at a revision that is not among these: {error}.",
-            hint="Is it the right database? If it is, `alembic stamp --purge <revision>` says where it stands.",
+            hint="Is it the right database? If it is, `alembic stamp --purge <revision>` tells Alembic "
+            "where it stands.",
         ) from error
 
 

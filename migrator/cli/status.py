@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import click
@@ -39,10 +39,14 @@ def command(
             found = {"schema": status.SCHEMA, "runs": [run.to_json() for run in runs]}
             click.echo(json.dumps(found, indent=None if watch else 2))
         else:
-            draw(click.get_text_stream("stdout"), color, partial(_show, runs=runs))
+            _draw(runs, color)
         if not watch or not any(run.state in ("running", "pausing") for run in runs):
             return
         time.sleep(2)
+
+
+def _draw(runs: list[status.RunStatus], color: Color) -> None:
+    draw(sys.stdout, color, lambda console: _show(console, runs))
 
 
 def _show(console: Console, runs: list[status.RunStatus]) -> None:
