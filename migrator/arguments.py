@@ -22,6 +22,7 @@ KNOWN = (
     "lock_timeout",
     "drop_tables",
     "server_version",
+    "peek",
     *(field.name for field in fields(Settings)),
 )
 

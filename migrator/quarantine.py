@@ -86,39 +86,68 @@ def ensure(connection: Connection, dialect: Dialect, reference: Reference, table
 
     A column gained since is added to the mirror; one lost since stays, with the rows that had it.
     """
-    name = mirror_name(reference, table.name)
-    columns = table.columns
-    reference_columns = reference.columns if table.name.name == reference.child.name else ()
-    wanted = {column.name: dialect.mirror_column(column) for column in columns}
-    if not sa.inspect(connection).has_table(name.name):
-        text = sa.String(40).compile(dialect=dialect.sa)
-        own = [
-            dialect.sequence_column(ID),
-            *(f"{dialect.quote(column)} {text} NOT NULL" for column in (RUN_ID, KIND, ACTION, AT, STATE)),
-        ]
-        new = [
-            dialect.mirror_column(_renamed(table, column, f"{NEW}{at}"))
-            for at, column in enumerate(reference_columns)
-        ]
-        _run(connection, dialect.create_mirror(name, [*own, *new, *wanted.values()]))
-        index = dialect.quote(short_name(OWN_PREFIX + "ix", name.name, limit=60))
-        key = dialect.columns_sql(table.key)
-        _run(connection, f"CREATE INDEX {index} ON {dialect.table_sql(name)} ({key})")
+    mirror = mirror_of(reference, table)
+    if not sa.inspect(connection).has_table(mirror.name.name):
+        for statement in creation(dialect, mirror, table):
+            _run(connection, statement)
     else:
-        there = {column["name"] for column in sa.inspect(connection).get_columns(name.name)}
-        for column_name, definition in wanted.items():
-            if column_name not in there:
-                _run(connection, f"ALTER TABLE {dialect.table_sql(name)} ADD COLUMN {definition}")
-    mirror = Mirror(
-        name,
-        table.name,
-        tuple(wanted),
-        tuple(column.name for column in table.stored_columns),
-        table.key,
-        reference_columns,
-    )
+        there = {column["name"] for column in sa.inspect(connection).get_columns(mirror.name.name)}
+        for column in table.columns:
+            if column.name not in there:
+                added = dialect.mirror_column(column)
+                _run(connection, f"ALTER TABLE {dialect.table_sql(mirror.name)} ADD COLUMN {added}")
     _remember(connection, reference, mirror)
     return mirror
+
+
+def mirror_of(reference: Reference, table: Table) -> Mirror:
+    """The mirror that a table of these columns gets under a reference; made or not."""
+    return Mirror(
+        mirror_name(reference, table.name),
+        table.name,
+        tuple(column.name for column in table.columns),
+        tuple(column.name for column in table.stored_columns),
+        table.key,
+        reference.columns if table.name.name == reference.child.name else (),
+    )
+
+
+def creation(dialect: Dialect, mirror: Mirror, table: Table) -> tuple[str, str]:
+    """The statements that make a mirror: the table, and the index by which a row is found in it."""
+    text = sa.String(40).compile(dialect=dialect.sa)
+    columns = [
+        dialect.sequence_column(ID),
+        *(f"{dialect.quote(column)} {text} NOT NULL" for column in (RUN_ID, KIND, ACTION, AT, STATE)),
+        *(
+            dialect.mirror_column(_renamed(table, column, f"{NEW}{at}"))
+            for at, column in enumerate(mirror.reference_columns)
+        ),
+        *(dialect.mirror_column(column) for column in table.columns),
+    ]
+    index = dialect.quote(short_name(OWN_PREFIX + "ix", mirror.name.name, limit=60))
+    return (
+        dialect.create_mirror(mirror.name, columns),
+        f"CREATE INDEX {index} ON {dialect.table_sql(mirror.name)} ({dialect.columns_sql(mirror.key)})",
+    )
+
+
+def manifest(reference: Reference, mirror: Mirror) -> dict[str, Any]:
+    """A mirror's line in the manifest, all but the time."""
+    return {
+        "name": mirror.name.name,
+        "reference_key": journal.reference_key(reference),
+        "reference": str(reference),
+        "table_schema": mirror.source.schema,
+        "table_name": mirror.source.name,
+        "definition": json.dumps(
+            {
+                "columns": mirror.columns,
+                "stored": mirror.stored,
+                "key": mirror.key,
+                "reference_columns": mirror.reference_columns,
+            }
+        ),
+    }
 
 
 def mirrors(connection: Connection, reference: Reference | None = None) -> list[Mirror]:
@@ -196,32 +225,15 @@ def drop(connection: Connection, dialect: Dialect, mirror: Mirror) -> None:
 
 
 def _remember(connection: Connection, reference: Reference, mirror: Mirror) -> None:
-    definition = json.dumps(
-        {
-            "columns": mirror.columns,
-            "stored": mirror.stored,
-            "key": mirror.key,
-            "reference_columns": mirror.reference_columns,
-        }
-    )
+    line = manifest(reference, mirror)
     updated = connection.execute(
         sa.update(journal.MIRROR)
         .where(journal.MIRROR.c.name == mirror.name.name)
-        .values(definition=definition)
+        .values(definition=line["definition"])
     )
     # MySQL counts matched rows here (SQLAlchemy sets FOUND_ROWS), so an unchanged line counts.
     if updated.rowcount == 0:
-        connection.execute(
-            sa.insert(journal.MIRROR).values(
-                name=mirror.name.name,
-                reference_key=journal.reference_key(reference),
-                reference=str(reference),
-                table_schema=mirror.source.schema,
-                table_name=mirror.source.name,
-                definition=definition,
-                created_at=journal.now(),
-            )
-        )
+        connection.execute(sa.insert(journal.MIRROR).values(created_at=journal.now(), **line))
 
 
 def _loaded(row: Any) -> Mirror:

@@ -61,13 +61,18 @@ class Worklist:
     def create(self, connection: Connection) -> None:
         """Make an empty list; one left behind by a scan that never began is dropped first."""
         self.drop(connection)
+        _run(connection, self.creation)
+
+    @property
+    def creation(self) -> str:
+        """The statement that makes its table."""
         text = sa.String(16).compile(dialect=self.dialect.sa)
         columns = [
             self.dialect.sequence_column(SEQ),
             f"{self.dialect.quote(KIND)} {text} NOT NULL",
             *(self.dialect.mirror_column(self.child.column(column)) for column in self.child.key),
         ]
-        _run(connection, self.dialect.create_mirror(self.name, columns))
+        return self.dialect.create_mirror(self.name, columns)
 
     def drop(self, connection: Connection) -> None:
         """Remove the list."""
