@@ -19,7 +19,9 @@ def exact_differences(before: TableDigest, after: TableDigest, limit: int) -> li
     Both digests carry their rows and have the same key. Columns only one of them has are not looked at.
     """
     common = [name for name in after.columns if name in before.columns]
-    old, new = _by_key(before, common), _by_key(after, common)
+    # The row hash speaks of all columns: where these differ it says nothing.
+    whole = before.columns == after.columns
+    old, new = _by_key(before, common, whole), _by_key(after, common, whole)
     gone: list[Key] = []
     come: list[Key] = []
     changed: dict[str | None, list[Key]] = {}
@@ -53,10 +55,9 @@ def name_keys(columns: Sequence[str], keys: Sequence[Key], limit: int) -> tuple[
     return tuple(dict(zip(names, key, strict=True)) for key in keys[:limit])
 
 
-def _by_key(digest: TableDigest, columns: Sequence[str]) -> dict[Key, Counter[str]]:
-    """Group the rows' codes by key, cut to the given columns; the row hash speaks of all columns only."""
+def _by_key(digest: TableDigest, columns: Sequence[str], whole: bool) -> dict[Key, Counter[str]]:
+    """Group the rows' codes by key, cut to the given columns unless they are taken whole."""
     places = [digest.columns.index(name) for name in columns]
-    whole = len(places) == len(digest.columns)
     grouped: dict[Key, Counter[str]] = {}
     for row in digest.row_digests or ():
         code = row.code if whole else _cut(row, places)

@@ -202,9 +202,9 @@ def _cells(shape: Shape, source: Any) -> list[ColumnElement[Any]]:
     weight: ColumnElement[Any] = literal_column("1")
     if shape.key:
         weight = _number(shape, source) % literal_column("2147483647") + literal_column("1")
-    # CRC32 stays below the number that stands for NULL.
+    # CRC32 stays below the number that stands for NULL, and no weight makes that one's halves cancel out.
     return [
-        func.ifnull(func.crc32(_exact(c, source.c[c.name])), literal_column("4294967297")) * weight
+        func.ifnull(func.crc32(_exact(c, source.c[c.name])), literal_column("6949403057")) * weight
         for c in shape.columns
     ]
 

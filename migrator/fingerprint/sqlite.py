@@ -32,7 +32,7 @@ from migrator.fingerprint.model import (
 CHUNK_ROWS: Final = 2_000
 
 TABLES: Final = text("""
-    SELECT l.name, l.wr FROM pragma_table_list AS l
+    SELECT l.name FROM pragma_table_list AS l
     WHERE l.schema = :schema AND l.type IN ('table', 'shadow') AND l.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
     ORDER BY l.name
 """)
@@ -41,6 +41,8 @@ COLUMNS: Final = text("""
     SELECT cid, name, type, "notnull", dflt_value, pk, hidden
     FROM pragma_table_xinfo(:table, :schema) ORDER BY cid
 """)
+
+KEY_INDEXES: Final = text("SELECT 1 FROM pragma_index_list(:table, :schema) WHERE origin = 'pk'")
 
 # Settings kept in the file which change what the rows mean to the application.
 PRAGMAS: Final = ("encoding", "user_version", "application_id")
@@ -103,13 +105,13 @@ class SQLite(Backend):
         """Return the tables; of virtual ones only the shadow tables that hold their content."""
         space = schema or "main"
         shapes = []
-        for name, without_rowid in connection.execute(TABLES, {"schema": space}).all():
+        for name in connection.execute(TABLES, {"schema": space}).scalars().all():
             rows = connection.execute(COLUMNS, {"table": name, "schema": space}).all()
             columns = tuple(sorted((ColumnShape(r.name, r.type) for r in rows), key=lambda c: c.name))
             key = tuple(r.name for r in sorted((r for r in rows if r.pk), key=lambda r: r.pk))
-            # Only the rowid's alias is sure to hold an integer.
-            alias = len(key) == 1 and not without_rowid
-            integer = alias and any(r.pk and r.type.upper() == "INTEGER" for r in rows)
+            # Only the rowid's alias is sure to hold an integer, and it alone needs no index.
+            found = connection.execute(KEY_INDEXES, {"table": name, "schema": space})
+            integer = len(key) == 1 and found.first() is None
             shapes.append(Shape(schema, name, columns, key, integer))
         return shapes
 
