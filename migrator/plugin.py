@@ -6,11 +6,12 @@ top, and registration happens in `setup`, when `alembic.operations` is there.
 
 
 def setup(plugin):  # type: ignore[no-untyped-def]  # naming its type would import Alembic
-    """Register the operations.
+    """Register the operations and the autogenerate comparators.
 
     Args:
         plugin: Alembic's `Plugin`, which collects autogenerate comparators.
     """
-    from migrator.operations import register
+    from migrator import autogenerate, operations
 
-    register()
+    operations.register()
+    autogenerate.register(plugin)

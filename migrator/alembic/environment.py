@@ -51,6 +51,7 @@ def _options() -> dict[str, Any]:
         "transaction_per_migration": True,
         "compare_type": True,
         "include_name": _include_name,
+        "autogenerate_plugins": ["alembic.autogenerate.*", "migrator"],
     }
 
 

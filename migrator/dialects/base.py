@@ -49,6 +49,16 @@ class Blocker:
         return f"session {self.pid} ({self.application or 'unnamed'}, {self.age_seconds:.0f} s, {self.what})"
 
 
+@dataclass(frozen=True)
+class Unproved:
+    """A constraint that is there and not validated, or an index that is not valid."""
+
+    table: TableName
+    kind: Literal["constraint", "index"]
+    name: str
+    what: str
+
+
 class Dialect:
     """The base: a database we can read but not migrate.
 
@@ -114,6 +124,11 @@ class Dialect:
     ) -> Iterator[Problem]:
         """What the facts do not hold: privileges, other sessions, server settings, disk."""
         return iter(())
+
+    def unproved(self, connection: Connection, table: TableName) -> list[Unproved]:
+        """Constraints there and not validated, indexes not valid; none where the server keeps no such
+        flag."""
+        return []
 
     # -- sessions ------------------------------------------------------------------------------
     @contextmanager

@@ -19,8 +19,9 @@ from migrator.dialects import (
     pg_preflight,
     pg_sessions,
     pg_steps,
+    pg_unproved,
 )
-from migrator.dialects.base import Blocker, Dialect, Problem, Verdict
+from migrator.dialects.base import Blocker, Dialect, Problem, Unproved, Verdict
 from migrator.dialects.pg_words import LockingSql, quote
 from migrator.errors import StepFailed
 from migrator.plan import Sql, Step
@@ -117,6 +118,10 @@ class PostgreSQL(Dialect):
         if not pooled:
             with pg_sessions.snapshot(connection):
                 yield from list(pg_environment.problems(connection, facts, settings))
+
+    def unproved(self, connection: Connection, table: TableName) -> list[Unproved]:
+        """See `Dialect.unproved`."""
+        return pg_unproved.unproved(connection, table, self.table_sql(table))
 
     # -- sessions ------------------------------------------------------------------------------
     @contextmanager

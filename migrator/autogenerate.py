@@ -1,0 +1,116 @@
+"""What Alembic's autogenerate would not see, made visible, and our own tables made invisible.
+
+`alembic check` then fails on a foreign key, check or not-null constraint that is there and not
+validated, and on an INVALID index, and says the statement that mends it. An environment of its own opts
+in with `autogenerate_plugins=["alembic.autogenerate.*", "migrator"]`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alembic.operations import MigrateOperation, Operations, ops
+
+from migrator.dialects import dialect_for
+from migrator.dialects.base import Unproved
+from migrator.naming import is_own_table
+from migrator.reference import TableName
+
+
+class ValidateConstraint(MigrateOperation):
+    """Have the server look at every row of a constraint that is there and not validated."""
+
+    def __init__(self, found: Unproved, statement: str) -> None:
+        self.found = found
+        self.statement = statement
+
+    def reverse(self) -> MigrateOperation:
+        """Nothing to take back: a validated constraint needs no undoing."""
+        return Nothing()
+
+    def to_diff_tuple(self) -> tuple[str, str, str, str]:
+        """What `alembic check` prints."""
+        verb = "validate" if self.found.kind == "constraint" else "rebuild"
+        return (f"{verb}_{self.found.kind}", self.found.what, self.found.name, self.statement)
+
+
+class Nothing(MigrateOperation):
+    """The inverse of what needs none."""
+
+    def reverse(self) -> MigrateOperation:
+        """Still nothing."""
+        return Nothing()
+
+    def to_diff_tuple(self) -> tuple[str]:
+        """Its name."""
+        return ("nothing",)
+
+
+def compare_table(
+    autogen_context: Any,
+    modify_ops: Any,
+    schema: str | None,
+    name: str,
+    conn_table: Any,
+    metadata_table: Any,
+) -> Any:
+    """Add what is there and not proved to the differences of a table.
+
+    Args:
+        autogen_context: Alembic's, with the connection.
+        modify_ops: the differences so far.
+        schema, name: the table.
+        conn_table, metadata_table: as reflected and as modelled; None where it is to be dropped or made.
+    """
+    from alembic.util import PriorityDispatchResult
+
+    connection = autogen_context.connection
+    if connection is None or conn_table is None or metadata_table is None:
+        return PriorityDispatchResult.CONTINUE
+    dialect = dialect_for(connection)
+    table = TableName(str(name), schema)
+    for found in dialect.unproved(connection, table):
+        statement = f"ALTER TABLE {dialect.table_sql(table)} VALIDATE CONSTRAINT {dialect.quote(found.name)}"
+        if found.kind == "index":
+            statement = f"REINDEX INDEX CONCURRENTLY {dialect.quote(schema, found.name)}"
+        modify_ops.ops.append(ValidateConstraint(found, statement))
+    return PriorityDispatchResult.CONTINUE
+
+
+def hide_own_tables(autogen_context: Any, upgrade_ops: Any) -> Any:
+    """Drop "drop table migrator_..." from the differences: the journal is nobody's model."""
+    from alembic.util import PriorityDispatchResult
+
+    def own(operation: Any) -> bool:
+        return isinstance(operation, (ops.DropTableOp, ops.ModifyTableOps)) and is_own_table(
+            operation.table_name
+        )
+
+    upgrade_ops.ops[:] = [operation for operation in upgrade_ops.ops if not own(operation)]
+    return PriorityDispatchResult.CONTINUE
+
+
+def register(plugin: Any) -> None:
+    """Tell Alembic. Called once, by the plugin."""
+    from alembic.autogenerate.render import renderers
+    from alembic.util import DispatchPriority
+
+    plugin.add_autogenerate_comparator(compare_table, "table", "unproved")
+    plugin.add_autogenerate_comparator(hide_own_tables, "autogenerate", priority=DispatchPriority.LAST)
+    renderers.dispatch_for(ValidateConstraint)(_render)
+    renderers.dispatch_for(Nothing)(lambda *_: "pass")
+    Operations.implementation_for(ValidateConstraint)(_validate)
+    Operations.implementation_for(Nothing)(lambda *_: None)
+
+
+def _render(autogen_context: Any, operation: ValidateConstraint) -> list[str]:
+    # Outside a transaction: REINDEX CONCURRENTLY wants it, and VALIDATE should hold its lock alone.
+    return [
+        "with op.get_context().autocommit_block():",
+        f"    op.execute({operation.statement!r})",
+    ]
+
+
+def _validate(operations: Operations, operation: ValidateConstraint) -> None:
+    with operations.migration_context.autocommit_block():
+        operations.execute(operation.statement)

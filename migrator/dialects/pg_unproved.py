@@ -1,0 +1,37 @@
+"""What SQLAlchemy does not reflect: constraints that are there and not validated, indexes not valid.
+
+A NOT VALID foreign key reflects like any other, so that a comparison of models and database finds no
+difference while old rows may still be wrong (phoenix_kit 733: such constraints stay so for ever).
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from migrator.dialects.base import Unproved
+from migrator.reference import TableName
+
+# The top-level row only: below 18 a partition's row stays unvalidated for ever (conparentid <> 0).
+_QUERY = sa.text("""
+    SELECT 'constraint', conname, contype::text
+      FROM pg_constraint
+     WHERE conrelid = to_regclass(:name)::oid AND NOT convalidated AND conparentid = 0
+       AND contype IN ('f', 'c', 'n')
+    UNION ALL
+    SELECT 'index', c.relname, ''
+      FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+     WHERE i.indrelid = to_regclass(:name)::oid AND NOT i.indisvalid
+     ORDER BY 1, 2
+""")
+_WHAT = {"f": "foreign key", "c": "check", "n": "not-null constraint", "": "index"}
+
+
+def unproved(connection: Connection, table: TableName, quoted: str) -> list[Unproved]:
+    """The constraints and indexes of a table that are there and not proved.
+
+    Args:
+        quoted: the table's name as SQL.
+    """
+    rows = connection.execute(_QUERY, {"name": quoted})
+    return [Unproved(table, kind, str(name), _WHAT[contype]) for kind, name, contype in rows]

@@ -1,0 +1,87 @@
+"""What SQLAlchemy does not reflect fails `alembic check`; what is ours never shows up in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import produce_migrations, render_python_code
+from alembic.runtime.migration import MigrationContext
+
+from migrator import journal
+from migrator.blog.models import Base
+from tests.servers.database import Database
+
+# Alembic hands a NOT VALID check's reflected options on to SQLAlchemy, which does not know the word.
+pytestmark = pytest.mark.filterwarnings("ignore:Can't validate argument 'dialect_options'")
+
+PLUGINS = ["alembic.autogenerate.*", "migrator"]
+
+
+@contextmanager
+def _differences(database: Database) -> Iterator[list[tuple[object, ...]]]:
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"autogenerate_plugins": PLUGINS})
+        script = produce_migrations(context, Base.metadata)
+        assert script.upgrade_ops is not None
+        yield list(script.upgrade_ops.as_diffs())
+
+
+def test_our_own_tables_are_nobodys_difference(database: Database) -> None:
+    """A journal in the database makes autogenerate propose nothing."""
+    with database.engine.begin() as connection:
+        Base.metadata.create_all(connection)
+        journal.ensure(connection)
+    with _differences(database) as found:
+        assert found == []
+
+
+@pytest.mark.engines("postgresql")
+@pytest.mark.parametrize("kind", ["foreign key", "check"])
+def test_a_constraint_that_is_not_validated_is_a_difference(database: Database, kind: str) -> None:
+    """NOT VALID is reported with the statement that validates it, and the statement mends it."""
+    definition = {"foreign key": 'FOREIGN KEY (user_id) REFERENCES "user" (id)', "check": "CHECK (id > 0)"}[
+        kind
+    ]
+    with database.engine.begin() as connection:
+        Base.metadata.create_all(connection)
+        if kind == "foreign key":
+            connection.execute(sa.text("ALTER TABLE post DROP CONSTRAINT fk_post_user_id_user"))
+        name = "fk_post_user_id_user" if kind == "foreign key" else "ck"
+        connection.execute(sa.text(f"ALTER TABLE post ADD CONSTRAINT {name} {definition} NOT VALID"))
+    with _differences(database) as found:
+        assert [difference[:3] for difference in found] == [("validate_constraint", kind, name)]
+        statement = str(found[0][3])
+    with database.engine.begin() as connection:
+        connection.execute(sa.text(statement))
+    with _differences(database) as found:
+        assert found == []
+
+
+@pytest.mark.engines("postgresql")
+def test_an_invalid_index_is_a_difference(database: Database) -> None:
+    """An index that a failed CONCURRENTLY left behind is reported; a model that has it sees no other change."""
+    with database.engine.begin() as connection:
+        Base.metadata.create_all(connection)
+        connection.execute(
+            sa.text("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_post_user_id'::regclass")
+        )
+    with _differences(database) as found:
+        assert ("rebuild_index", "index", "ix_post_user_id") in [difference[:3] for difference in found]
+
+
+@pytest.mark.engines("postgresql")
+def test_what_is_found_renders_as_a_revision(database: Database) -> None:
+    """`alembic revision --autogenerate` writes the statement, outside a transaction."""
+    with database.engine.begin() as connection:
+        Base.metadata.create_all(connection)
+        connection.execute(sa.text("ALTER TABLE post ADD CONSTRAINT ck CHECK (id > 0) NOT VALID"))
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"autogenerate_plugins": PLUGINS})
+        script = produce_migrations(context, Base.metadata)
+        assert script.upgrade_ops is not None
+        code = render_python_code(script.upgrade_ops)
+    assert 'VALIDATE CONSTRAINT "ck"' in code
+    assert "autocommit_block()" in code
