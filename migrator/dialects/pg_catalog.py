@@ -86,13 +86,20 @@ def read_facts(connection: Connection, reference: Reference) -> Facts:
 def _type_conflicts(
     connection: Connection, child: Table, parent: Table, reference: Reference
 ) -> tuple[tuple[str, str], ...]:
+    pairs = [
+        (ours, theirs)
+        for ours, theirs in zip(reference.columns, reference.parent_columns, strict=True)
+        if child.column(ours).type != parent.column(theirs).type
+    ]
+    if not pairs:
+        return ()
     values = {
         "child_schema": child.name.schema,
         "child": child.name.name,
-        "columns": list(reference.columns),
+        "columns": [ours for ours, _ in pairs],
         "parent_schema": parent.name.schema,
         "parent": parent.name.name,
-        "parent_columns": list(reference.parent_columns),
+        "parent_columns": [theirs for _, theirs in pairs],
     }
     return tuple((row[0], row[1]) for row in connection.execute(sa.text(queries.TYPE_CONFLICTS), values))
 

@@ -28,7 +28,7 @@ _WORK_MS: Final = 5_000
 
 def execute(connection: Connection, statement: str) -> None:
     """Run a statement that has no parameters: the driver then leaves its percent signs alone."""
-    connection.execution_options(no_parameters=True).exec_driver_sql(statement)
+    connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
 
 
 def is_autocommit(connection: Connection) -> bool:
