@@ -14,10 +14,12 @@ from migrator.catalog import Column, Facts, Server, Table
 from migrator.dialects import mysql_locks as locks
 from migrator.dialects import mysql_sessions as sessions
 from migrator.dialects import mysql_steps as steps
-from migrator.dialects.base import Blocker, Dialect, Verdict
+from migrator.dialects.base import Blocker, Dialect, Problem, Verdict
 from migrator.dialects.mysql_catalog import Catalog
 from migrator.dialects.mysql_definition import quote
+from migrator.dialects.mysql_environment import environment, long_transactions, unchecked_sessions
 from migrator.dialects.mysql_facts import facts_of
+from migrator.dialects.mysql_preflight import preflight
 from migrator.plan import Sql, Step
 from migrator.reference import Reference, TableName
 from migrator.settings import Settings
@@ -55,6 +57,20 @@ class MySQL(Dialect):
     def _catalog(self, connection: Connection) -> Catalog:
         return Catalog.of(connection, mariadb=self.family == "mariadb")
 
+    def preflight(self, facts: Facts) -> Iterator[Problem]:
+        """What the facts say against the reference."""
+        return preflight(facts)
+
+    def environment_problems(
+        self, connection: Connection, facts: Facts, settings: Settings
+    ) -> Iterator[Problem]:
+        """What the account, the server and other sessions say against it."""
+        yield from environment(connection, facts)
+        tables = list(dict.fromkeys((facts.child.name, facts.parent.name)))
+        holders = locks.holders(connection, self._database(connection), tables) or []
+        yield from long_transactions(holders, facts, settings)
+        yield from unchecked_sessions(locks.unchecked(connection), facts)
+
     # -- sessions ------------------------------------------------------------------------------
     @contextmanager
     def read_only(self, connection: Connection) -> Iterator[Connection]:
@@ -88,8 +104,22 @@ class MySQL(Dialect):
         return sessions.verdict(error)
 
     def blockers(self, connection: Connection, tables: Sequence[TableName]) -> list[Blocker]:
-        """The sessions with metadata locks on these tables, as far as we may know them."""
-        return locks.blockers(connection, self._database(connection), tables)
+        """The sessions with metadata locks on these tables; where the server does not tell, those in
+        this database with a transaction open."""
+        database = self._database(connection)
+        found = locks.holders(connection, database, tables)
+        return locks.open_transactions(connection, database) if found is None else found
+
+    def obstacles(self, connection: Connection, facts: Facts, step: Step) -> list[Blocker]:
+        """The sessions known to hold a lock on either table for a second or more: any of them is in the
+        way of EXCLUSIVE, which every ALTER wants. A guess stops nothing: the wait is bounded anyway."""
+        tables = list(dict.fromkeys((facts.child.name, facts.parent.name)))
+        found = locks.holders(connection, self._database(connection), tables) or []
+        return [each for each in found if each.age_seconds >= 1]
+
+    def unchecked_sessions(self, connection: Connection) -> list[Blocker]:
+        """The sessions that write with foreign_key_checks off: they can still write an orphan."""
+        return locks.unchecked(connection)
 
     def wait_for_leftovers(self, connection: Connection, facts: Facts) -> None:
         """Wait for an ALTER of ours whose client is gone."""

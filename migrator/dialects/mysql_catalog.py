@@ -28,6 +28,15 @@ from migrator.reference import TableName
 
 Record = Sequence[Any]
 
+# Modes under which SHOW CREATE TABLE says something else.
+_CHANGE_SHOW_CREATE = frozenset({"ANSI", "ANSI_QUOTES", "DB2", "MAXDB", "MSSQL", "MYSQL323", "MYSQL40"}) | {
+    "NO_BACKSLASH_ESCAPES",
+    "NO_FIELD_OPTIONS",
+    "NO_KEY_OPTIONS",
+    "NO_TABLE_OPTIONS",
+    "ORACLE",
+    "POSTGRESQL",
+}
 _COLUMNS = """
     SELECT column_name, column_type, is_nullable, extra, character_set_name, collation_name,
            data_type, table_name
@@ -51,8 +60,7 @@ _TRIGGERS = """
     SELECT trigger_name, event_object_table FROM information_schema.triggers
      WHERE event_object_schema = :database AND event_object_table = :name ORDER BY trigger_name"""
 _TABLES = """
-    SELECT table_name, table_type, engine, table_rows, data_length + index_length, create_options,
-           table_collation
+    SELECT table_name, table_type, engine, table_rows, data_length + index_length, create_options
       FROM information_schema.tables WHERE table_schema = :database"""
 
 
@@ -77,13 +85,12 @@ class Catalog:
     @classmethod
     def of(cls, connection: Connection, *, mariadb: bool) -> Catalog:
         """Ask the server how it is set up."""
-        row = connection.execute(
-            sa.text(
-                "SELECT DATABASE(), @@lower_case_table_names, @@sql_mode = '' AND @@sql_quote_show_create = 1"
-            )
+        row = connection.exec_driver_sql(
+            "SELECT DATABASE(), @@lower_case_table_names, @@sql_quote_show_create, @@sql_mode"
         ).one()
         fold: Callable[[str], str] = str.lower if int(row[1]) else str
-        return cls(connection, mariadb, row[0], fold, bool(row[2]))
+        plain = int(row[2]) == 1 and not _CHANGE_SHOW_CREATE & set(str(row[3]).upper().split(","))
+        return cls(connection, mariadb, row[0], fold, plain)
 
     def table(self, name: TableName) -> Table:
         """The table or view.
@@ -103,7 +110,8 @@ class Catalog:
         view = str(about[1]).upper() == "VIEW" or about[1] == "SYSTEM VIEW"
         indexes = tuple(self._indexes(database, stored))
         triggers = self._triggers(database, stored)
-        columns = tuple(self._columns(database, stored, view=view))
+        texts = {} if view else columns_of(self._show_create(database, stored))
+        columns = tuple(self._columns(database, stored, texts))
         return Table(
             name=here,
             kind=_kind(str(about[1]), str(about[5] or "")),
@@ -126,7 +134,9 @@ class Catalog:
                 "stored_name": stored,
                 "type": str(about[1]),
                 "guards": tuple(trigger for trigger in triggers if trigger.startswith(GUARD_PREFIX)),
-                "collation": about[6],
+                "no_default": tuple(
+                    name for name, text in texts.items() if text.default is None and not text.default_null
+                ),
             },
         )
 
@@ -147,8 +157,7 @@ class Catalog:
         )
         raise unknown_table(name, [str(row[0]) for row in there])
 
-    def _columns(self, database: str, stored: str, *, view: bool) -> Iterator[Column]:
-        texts = {} if view else columns_of(self._show_create(database, stored))
+    def _columns(self, database: str, stored: str, texts: dict[str, ColumnText]) -> Iterator[Column]:
         for row in self._ask(_COLUMNS, database=database, name=stored):
             if str(row[7]) == stored:
                 yield _column(row, texts.get(str(row[0])))
@@ -161,7 +170,7 @@ class Catalog:
 
     @contextmanager
     def _plain_session(self) -> Iterator[None]:
-        """ANSI_QUOTES, NO_BACKSLASH_ESCAPES or MariaDB's ORACLE change what SHOW CREATE TABLE says."""
+        """Without the modes that change what SHOW CREATE TABLE says."""
         if self.plain:
             yield
             return

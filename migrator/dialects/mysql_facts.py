@@ -28,7 +28,7 @@ def facts_of(catalog: Catalog, server: Server, reference: Reference) -> Facts:
         facts,
         child=replace(child, foreign_keys=tuple(told)),
         guards=tuple(name for name in child.extra["guards"] if name in names),
-        extra={"database": child.extra["database"]},
+        extra={"current": catalog.database},
     )
 
 

@@ -49,7 +49,14 @@ _TRANSACTIONS = """
            TIMESTAMPDIFF(SECOND, x.trx_started, NOW()), 'an open transaction, on which tables is not known'
       FROM information_schema.innodb_trx x
       JOIN information_schema.processlist p ON p.id = x.trx_mysql_thread_id
-     WHERE x.trx_mysql_thread_id <> CONNECTION_ID()"""
+     WHERE x.trx_mysql_thread_id <> CONNECTION_ID() AND p.db = :database"""
+_UNCHECKED = """
+    SELECT t.processlist_id, CONCAT(t.processlist_user, '@', t.processlist_host),
+           COALESCE(t.processlist_time, 0), 'foreign_key_checks is off'
+      FROM performance_schema.variables_by_thread v
+      JOIN performance_schema.threads t ON t.thread_id = v.thread_id
+     WHERE v.variable_name = 'foreign_key_checks' AND v.variable_value = 'OFF'
+       AND t.processlist_id <> CONNECTION_ID()"""
 _MDL_INSTRUMENT = """
     SELECT enabled FROM performance_schema.setup_instruments WHERE name = 'wait/lock/metadata/sql/mdl'"""
 _PLUGIN_ACTIVE = """
@@ -57,9 +64,11 @@ _PLUGIN_ACTIVE = """
      WHERE plugin_name = 'METADATA_LOCK_INFO'"""
 
 
-def blockers(connection: Connection, database: str | None, tables: Sequence[TableName]) -> list[Blocker]:
-    """The sessions with metadata locks on the tables, oldest first. Where neither the performance schema
-    nor MariaDB's plugin can be asked, every open transaction; without the PROCESS privilege, none."""
+def holders(
+    connection: Connection, database: str | None, tables: Sequence[TableName]
+) -> list[Blocker] | None:
+    """The sessions with metadata locks on the tables, oldest first; None where neither the performance
+    schema nor MariaDB's plugin can be asked."""
     values: dict[str, Any] = {}
     for at, table in enumerate(tables):
         values |= {f"t{at}_database": table.schema or database, f"t{at}_name": table.name}
@@ -74,11 +83,24 @@ def blockers(connection: Connection, database: str | None, tables: Sequence[Tabl
         queries = [_PLUGIN.format(transactions=transactions, tables=named)]
     else:
         queries = []
-    for query in [*queries, _TRANSACTIONS]:
-        rows = _rows(connection, query, values if query != _TRANSACTIONS else {})
+    for query in queries:
+        rows = _rows(connection, query, values)
         if rows is not None:
             return _told(rows)
-    return []
+    return None
+
+
+def open_transactions(connection: Connection, database: str | None) -> list[Blocker]:
+    """Every open transaction of sessions in this database, oldest first; whether they are in the way is
+    a guess. Without the PROCESS privilege there are none to be seen."""
+    rows = _rows(connection, _TRANSACTIONS, {"database": database})
+    return _told(rows or ())
+
+
+def unchecked(connection: Connection) -> list[Blocker]:
+    """The sessions that write with foreign_key_checks off, as far as the performance schema says (MySQL):
+    whatever stands declared, they can still write an orphan."""
+    return _told(_rows(connection, _UNCHECKED, {}) or ())
 
 
 def wait_for_leftovers(connection: Connection, sleep: Callable[[float], None] = time.sleep) -> None:

@@ -15,12 +15,17 @@ https://dev.mysql.com/doc/refman/8.4/en/innodb-online-ddl-operations.html.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Literal
-
 from migrator.catalog import Facts
-from migrator.dialects.mysql_definition import literal, quote, with_nullness
+from migrator.dialects.mysql_definition import literal, quote
+from migrator.dialects.mysql_rebuild import (
+    ENDS,
+    MOMENT,
+    SET_NOT_NULL,
+    alter,
+    ddl,
+    drop_not_null,
+    set_not_null,
+)
 from migrator.dialects.mysql_words import (
     columns_sql,
     guard_names,
@@ -31,36 +36,10 @@ from migrator.dialects.mysql_words import (
     trigger_sql,
 )
 from migrator.dialects.pg_null import null_step_columns, null_step_name
-from migrator.plan import Sql, Step
+from migrator.plan import Step
 
-ONLINE = "ALGORITHM=INPLACE, LOCK=NONE"
-_MOMENT = "readers and writers of {}, for the queue and a few milliseconds"
-_ENDS = "nobody while it works; readers and writers of {} for the queue and a moment at its two ends"
 _CREATE_GUARD = "add-null-guard"
-_SET = "set-not-null"
 _KEY_INDEX = "create-key-index"
-
-
-def ddl(
-    name: str,
-    title: str,
-    *statements: str,
-    lock: str,
-    blocks: str,
-    done: Callable[[Facts], bool],
-    patience: Literal["short", "long"] = "short",
-    settle: tuple[str, ...] = (),
-    violation: Literal["sweep", "fail"] = "fail",
-    optional: frozenset[str] = frozenset(),
-) -> Step:
-    """A step of statements that each commit by themselves."""
-    work = Sql(statements, mode="autocommit", patience=patience, settle=settle)
-    return Step(name, title, work, lock, blocks, True, done, violation, optional)
-
-
-def alter(facts: Facts, *actions: str) -> str:
-    """An online ALTER of the child."""
-    return f"ALTER TABLE {table_sql(facts.child.name)} {', '.join((*actions, ONLINE))}"
 
 
 # -- the index ---------------------------------------------------------------------------------
@@ -73,7 +52,7 @@ def create_index(facts: Facts, step_name: str = "create-index") -> Step:
         f"build the index {name} on {facts.reference.child} online",
         alter(facts, f"ADD INDEX {quote(name)} ({columns_sql(columns)})"),
         lock="SHARED_UPGRADABLE on the child; EXCLUSIVE for a moment at both ends",
-        blocks=_ENDS.format("the child"),
+        blocks=ENDS.format("the child"),
         done=lambda facts: supporting_index(facts) is not None,
         patience="long",
     )
@@ -89,7 +68,7 @@ def drop_index(facts: Facts, ours: frozenset[str], step_name: str = "create-inde
         f"drop the index {name} that we built",
         alter(facts, f"DROP INDEX {quote(name)}"),
         lock="EXCLUSIVE on the child, for a moment",
-        blocks=_MOMENT.format("the child"),
+        blocks=MOMENT.format("the child"),
         done=lambda facts: all(index.name != name for index in facts.child.indexes),
     )
     return (step,)
@@ -114,7 +93,7 @@ def guard_step(facts: Facts, name: str, columns: tuple[str, ...]) -> Step:
         f"reject new NULLs in {', '.join(columns)}; rows that are NULL already may still be updated",
         *_create_guard(facts, columns),
         lock="SHARED_NO_WRITE, then EXCLUSIVE, on the child, for a moment; twice",
-        blocks=_MOMENT.format("the child"),
+        blocks=MOMENT.format("the child"),
         done=lambda facts: guard_is_whole(facts) or facts.not_null,
         optional=frozenset({"denied"}),
     )
@@ -130,7 +109,7 @@ def drop_guard_step(facts: Facts, name: str) -> Step:
         "drop the triggers of the NULL guard",
         *drops,
         lock="EXCLUSIVE on the child, for a moment; twice",
-        blocks=_MOMENT.format("the child"),
+        blocks=MOMENT.format("the child"),
         done=lambda facts: not facts.guards,
     )
 
@@ -191,7 +170,7 @@ def add_foreign_key(facts: Facts, *, fence: tuple[str, ...] = (), unfence: tuple
         "SET SESSION foreign_key_checks = 0",
         alter(facts, add_foreign_key_sql(facts)),
         lock="EXCLUSIVE on child and parent, for a moment",
-        blocks=_MOMENT.format("both tables"),
+        blocks=MOMENT.format("both tables"),
         done=lambda facts: facts.foreign_key is not None,
         settle=(*unfence, "SET SESSION foreign_key_checks = 1"),
     )
@@ -227,35 +206,12 @@ def _drop_foreign_key(facts: Facts) -> Step:
         f"drop {name}",
         alter(facts, f"DROP FOREIGN KEY {quote(name)}"),
         lock="EXCLUSIVE on child and parent, for a moment",
-        blocks=_MOMENT.format("both tables"),
+        blocks=MOMENT.format("both tables"),
         done=lambda facts: all(key.name != name for key in facts.child.foreign_keys),
     )
 
 
 # -- NOT NULL ------------------------------------------------------------------------------------
-def modify_sql(facts: Facts, columns: tuple[str, ...], nullness: str) -> tuple[str, ...]:
-    """The MODIFY clauses: each restates its whole column, or the rest of it would be lost."""
-    return tuple(
-        f"MODIFY {quote(column)} {with_nullness(facts.child.column(column).definition, nullness)}"
-        for column in columns
-    )
-
-
-def set_not_null(facts: Facts, columns: tuple[str, ...], statement: str | None = None) -> Step:
-    """The rebuild. A NULL written meanwhile fails it at its very end (1138, MariaDB 1265): sweep and
-    try again; so do an overflow of the online log (1799) and a transaction left open (1205)."""
-    return ddl(
-        null_step_name(_SET, facts, columns),
-        f"rebuild {facts.reference.child} online with {', '.join(columns)} NOT NULL",
-        statement or alter(facts, *modify_sql(facts, columns, "NOT NULL")),
-        lock="SHARED_UPGRADABLE on the child; EXCLUSIVE for a moment at both ends",
-        blocks=_ENDS.format("the child"),
-        done=partial(_all_nullness, columns, False),
-        patience="long",
-        violation="sweep",
-    )
-
-
 def validate_steps(facts: Facts) -> tuple[Step, ...]:
     """NOT NULL, and away with the guard. That no orphan is left is proved by a count: the server has no
     word for it."""
@@ -268,22 +224,12 @@ def validate_steps(facts: Facts) -> tuple[Step, ...]:
 def unvalidate_steps(facts: Facts, ours: frozenset[str]) -> tuple[Step, ...]:
     """The guard first, so that no NULL gets in between; then the same rebuild, the other way."""
     steps: list[Step] = []
-    columns = null_step_columns(_SET, facts, ours)
+    columns = null_step_columns(SET_NOT_NULL, facts, ours)
     guarded = null_step_columns(_CREATE_GUARD, facts, ours)
     if guarded and "drop-null-guard" in ours:
         steps.append(_restore_guard(facts, guarded))
     if columns:
-        steps.append(
-            ddl(
-                "drop-not-null",
-                f"rebuild {facts.reference.child} online with {', '.join(columns)} NULL again",
-                alter(facts, *modify_sql(facts, columns, "NULL")),
-                lock="SHARED_UPGRADABLE on the child; EXCLUSIVE for a moment at both ends",
-                blocks=_ENDS.format("the child"),
-                done=partial(_all_nullness, columns, True),
-                patience="long",
-            )
-        )
+        steps.append(drop_not_null(facts, columns))
     return tuple(steps)
 
 
@@ -298,7 +244,3 @@ def _restore_guard(facts: Facts, columns: tuple[str, ...]) -> Step:
         done=guard_is_whole,
         optional=step.optional,
     )
-
-
-def _all_nullness(columns: tuple[str, ...], nullable: bool, facts: Facts) -> bool:
-    return all(facts.child.column(column).nullable is nullable for column in columns)
