@@ -20,7 +20,7 @@ class LogProgress:
 
     def step(self, name: str, title: str) -> None:
         """See `context.Progress.step`."""
-        _LOG.info("%s: %s", name, title)
+        _LOG.info("%s: %s", name, title, extra={"step": name, "title": title})
 
     def rows(self, what: str, done: int, total: int | None) -> None:
         """See `context.Progress.rows`."""

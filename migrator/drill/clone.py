@@ -1,0 +1,121 @@
+"""A copy of the database to drill on, dropped at the end whatever happens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+
+from migrator.connect import make_engine
+from migrator.drill.clones import Cloner, Leftover, cloner_for
+from migrator.drill.clones.base import new_name
+from migrator.drill.model import describe
+from migrator.errors import MigratorError, StepFailed
+from migrator.fingerprint import Fingerprint, compare, take
+
+
+@dataclass(frozen=True)
+class Clone:
+    """A copy.
+
+    Args:
+        url: where it is.
+        name: of the database, or of the file without its suffix.
+        method: how it was made, in a few words.
+        seconds: how long that took, the comparison with the source included.
+        print: its fingerprint, which is the source's.
+        live: whether the source was written to meanwhile, so that the rows could not be compared.
+    """
+
+    url: URL
+    name: str
+    method: str
+    seconds: float
+    print: Fingerprint
+    live: bool
+
+
+@contextmanager
+def cloned(source: URL, *, keep: bool = False) -> Iterator[Clone]:
+    """Copy a database, prove that the copy is one, and drop it at the end: after a failure and after
+    Ctrl-C as well. What a killed process leaves is found by its name: see `leftovers`.
+
+    Args:
+        source: what to copy; it is only read.
+        keep: leave it there.
+
+    Raises:
+        Refused: it cannot be copied.
+        StepFailed: the copy is not the same as the source.
+    """
+    cloner = cloner_for(source)
+    name = new_name()
+    began = time.monotonic()
+    try:
+        url, method = cloner.clone(name)
+        with cloner.claim(name):
+            found, live = _proved(cloner, source, url)
+            yield Clone(url, name, method, time.monotonic() - began, found, live)
+    finally:
+        if not keep:
+            # The error that brought us here, if there was one, matters more than one in tidying up.
+            with suppress(sa.exc.DBAPIError, MigratorError, OSError):
+                cloner.drop(name)
+
+
+def leftovers(source: URL) -> list[Leftover]:
+    """The scratch databases of drills on that server (for SQLite: in the directory for temporary files).
+
+    Raises:
+        ConnectionFailed: it cannot be reached.
+    """
+    return list(cloner_for(source).leftovers())
+
+
+def drop_leftovers(source: URL) -> list[Leftover]:
+    """Drop those that no drill is at work in; returns them."""
+    cloner = cloner_for(source)
+    gone = [one for one in cloner.leftovers() if not one.in_use]
+    for one in gone:
+        cloner.drop(one.name)
+    return gone
+
+
+def fingerprint(url: URL) -> Fingerprint:
+    """The fingerprint of a database, taken on a connection of its own."""
+    engine = make_engine(url)
+    try:
+        return take(engine)
+    finally:
+        engine.dispose()
+
+
+def _proved(cloner: Cloner, source: URL, url: URL) -> tuple[Fingerprint, bool]:
+    """The copy's fingerprint, once it is seen to be the source's."""
+    copy = fingerprint(url)
+    original = _without(fingerprint(source), cloner)
+    differences = compare(original, _without(copy, cloner))
+    if not differences:
+        return copy, False
+    # Was the copy bad, or did the application write to the source while it was being copied?
+    again = _without(fingerprint(source), cloner)
+    schema = [one for one in compare(again, _without(copy, cloner)) if one.kind == "schema"]
+    if original.identical(again) or schema:
+        first = schema[0] if schema else differences[0]
+        raise StepFailed(
+            f"The copy is not the same as the source: {describe(first)} The source was not changed.",
+            hint="Drill --in-place in a staging copy made with your own tools.",
+        )
+    return copy, True
+
+
+def _without(found: Fingerprint, cloner: Cloner) -> Fingerprint:
+    """Without the kinds of objects that a copy is not given."""
+    if not cloner.left_out:
+        return found
+    kept = {key: text for key, text in found.schema.items() if key.split(" ")[0] not in cloner.left_out}
+    return Fingerprint(found.dialect, kept, found.tables, found.counters)

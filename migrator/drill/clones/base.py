@@ -1,0 +1,83 @@
+"""What a kind of server has to supply for a drill on a copy."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from sqlalchemy.engine import URL
+
+PREFIX: Final = "migrator_drill_"
+"""What the name of every scratch database begins with, and of nothing else."""
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A scratch database of an earlier drill.
+
+    Args:
+        name: its name, or its file's path.
+        created: when, UTC, as its name says.
+        in_use: whether a drill is at work in it now.
+    """
+
+    name: str
+    created: str
+    in_use: bool
+
+
+class Cloner(ABC):
+    """Makes, finds and drops copies of one database.
+
+    Args:
+        source: the database.
+    """
+
+    def __init__(self, source: URL) -> None:
+        self.source = source
+
+    #: Objects of the source that a copy is not given, by their kind in a fingerprint.
+    left_out: Collection[str] = ()
+
+    @abstractmethod
+    def clone(self, name: str) -> tuple[URL, str]:
+        """Make a copy under that name. What was made of it when this fails is the caller's to drop.
+
+        Returns:
+            Its URL, and in a few words how it was made.
+
+        Raises:
+            Refused: it cannot be made, with the way out.
+        """
+
+    @abstractmethod
+    def drop(self, name: str) -> None:
+        """Drop a copy, whoever is still connected; none there is fine."""
+
+    @abstractmethod
+    def leftovers(self) -> Iterator[Leftover]:
+        """The scratch databases that are there."""
+
+    @abstractmethod
+    def claim(self, name: str) -> AbstractContextManager[None]:
+        """Show others, for as long as this lasts, that the copy is in use. Ends with the process."""
+
+
+def new_name() -> str:
+    """A name for a scratch database: unmistakable, sorted by time, never used twice."""
+    stamp = datetime.now(UTC).strftime("%Y%m%d%H%M%S")
+    return f"{PREFIX}{stamp}_{os.getpid()}_{secrets.token_hex(3)}"
+
+
+def created(name: str) -> str:
+    """When a scratch database was made, from its name; as ISO 8601, or "" where the name does not say."""
+    digits = name.removeprefix(PREFIX)[:14]
+    if len(digits) != 14 or not digits.isdigit():
+        return ""
+    return datetime.strptime(digits, "%Y%m%d%H%M%S").replace(tzinfo=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

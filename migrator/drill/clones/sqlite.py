@@ -1,0 +1,78 @@
+"""SQLite: the backup API copies page by page, consistent even while someone writes."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from sqlalchemy.engine import URL
+
+from migrator.drill.clones.base import PREFIX, Cloner, Leftover, created
+from migrator.errors import Refused
+
+# What SQLite keeps beside a database.
+_BESIDE = ("", "-wal", "-shm", "-journal")
+
+
+class SQLiteCloner(Cloner):
+    """A file in the directory for temporary files."""
+
+    def clone(self, name: str) -> tuple[URL, str]:
+        """See `Cloner.clone`. Takes a SHARED lock on the source, which in WAL mode stops nobody."""
+        path = Path(self.source.database or "")
+        if self.source.database in (None, "", ":memory:") or not path.is_file():
+            raise Refused(
+                "Only an SQLite file can be copied, and there is none at "
+                f"{self.source.database or ':memory:'}. Nothing was changed.",
+                hint="Name it with --url sqlite:///file.db",
+            )
+        uri = f"file:{quote(str(path.absolute()))}?mode=ro"
+        target = _path(name)
+        try:
+            with (
+                closing(sqlite3.connect(uri, uri=True)) as source,
+                closing(sqlite3.connect(target)) as copy,
+            ):
+                source.backup(copy)
+        except sqlite3.Error as error:
+            raise Refused(
+                f"The SQLite file {path} could not be copied: {error}. Nothing was changed."
+            ) from error
+        return self.source.set(database=str(target)), "SQLite's backup API"
+
+    def drop(self, name: str) -> None:
+        """See `Cloner.drop`."""
+        for suffix in _BESIDE:
+            Path(f"{_path(name)}{suffix}").unlink(missing_ok=True)
+
+    def leftovers(self) -> Iterator[Leftover]:
+        """See `Cloner.leftovers`."""
+        for path in sorted(Path(tempfile.gettempdir()).glob(f"{PREFIX}*.db")):
+            yield Leftover(path.stem, created(path.stem), _alive(path.stem))
+
+    @contextmanager
+    def claim(self, name: str) -> Iterator[None]:
+        """The process number in the name is enough."""
+        yield
+
+
+def _path(name: str) -> Path:
+    return Path(tempfile.gettempdir(), f"{name}.db")
+
+
+def _alive(name: str) -> bool:
+    process = name.removeprefix(PREFIX).split("_")[1:2]
+    if not process or not process[0].isdigit():
+        return False
+    try:
+        os.kill(int(process[0]), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

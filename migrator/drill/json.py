@@ -1,0 +1,68 @@
+"""The drill as one JSON object, of the schema that `migrator/schemas/drill.json` describes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from migrator.drill.model import SCHEMA, ActResult, Drill
+from migrator.fingerprint import Difference
+from migrator.report.json import head
+
+
+def drill_to_json(drill: Drill) -> dict[str, Any]:
+    """The whole drill."""
+    return {
+        **head(SCHEMA, drill.generated_at, drill.database),
+        "verdict": {
+            "sentence": drill.verdict,
+            "identical": drill.identical,
+            "exit_code": drill.exit_code,
+        },
+        "place": {**asdict(drill.place), "seconds": round(drill.place.seconds, 3)},
+        "start": drill.start,
+        "target": drill.target,
+        "acts": [_act(act) for act in drill.acts],
+        "references": [{**asdict(one), "set_aside": one.total} for one in drill.references],
+        "checklist": [asdict(item) for item in drill.checklist],
+        "summary": {
+            "seconds": round(drill.seconds, 3),
+            "acts": len(drill.acts),
+            "differences": len(drill.differences),
+            **{
+                status: sum(act.status == status for act in drill.acts)
+                for status in ("passed", "differs", "failed", "skipped")
+            },
+        },
+    }
+
+
+def _act(act: ActResult) -> dict[str, Any]:
+    return {
+        "slug": act.slug,
+        "title": act.title,
+        "status": act.status,
+        "summary": act.summary,
+        "seconds": round(act.seconds, 3),
+        "steps": [
+            {
+                **asdict(step),
+                "seconds": round(step.seconds, 3),
+                "parts": [{**asdict(part), "seconds": round(part.seconds, 3)} for part in step.parts],
+            }
+            for step in act.steps
+        ],
+        "notes": list(act.notes),
+        "differences": [_difference(one) for one in act.differences],
+        "expected": list(act.expected),
+    }
+
+
+def _difference(one: Difference) -> dict[str, Any]:
+    return {
+        "kind": one.kind,
+        "object": one.object,
+        "column": one.column,
+        "keys": [dict(key) for key in one.keys],
+        "detail": one.detail,
+    }

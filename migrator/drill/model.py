@@ -1,0 +1,215 @@
+"""What a drill says, as frozen values. The JSON is these values, written out: see `json.py`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from migrator.fingerprint import Difference
+from migrator.report.model import DatabaseInfo
+
+SCHEMA = "migrator.drill/1"
+
+#: `passed` was shown; `differs` was shown not to be so; `failed` could not be carried through; `skipped`
+#: was not tried, and the summary says why.
+Status = Literal["passed", "differs", "failed", "skipped"]
+Direction = Literal["up", "down"]
+Ticked = Literal["proved", "disproved", "open"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One step of a plan inside a revision: its name, what it does, and how long it took in seconds."""
+
+    name: str
+    title: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RevisionStep:
+    """One revision, gone up or down.
+
+    Args:
+        revision: its identifier.
+        title: the first line of its docstring.
+        direction: whether it was applied or taken back.
+        seconds: how long, the fingerprint after it not counted.
+        statements: SQL statements sent meanwhile.
+        parts: the steps inside, where the revision uses our operations.
+        notes: what the operations had to say.
+    """
+
+    revision: str
+    title: str
+    direction: Direction
+    seconds: float
+    statements: int
+    parts: tuple[Part, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def longest(self) -> Part | None:
+        """The part that took longest."""
+        return max(self.parts, key=lambda part: part.seconds, default=None)
+
+
+@dataclass(frozen=True)
+class ActResult:
+    """One act.
+
+    Args:
+        slug: its name, kebab-case.
+        title: what it does.
+        status: how it went.
+        summary: the outcome in a sentence.
+        seconds: how long it took.
+        steps: the revisions it went through.
+        notes: further sentences.
+        differences: what is not as it should be.
+        expected: differences that must be there, each explained in a sentence.
+    """
+
+    slug: str
+    title: str
+    status: Status
+    summary: str
+    seconds: float = 0.0
+    steps: tuple[RevisionStep, ...] = ()
+    notes: tuple[str, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    expected: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """What the upgrade did with the rows of one reference, and the downgrade undid.
+
+    Args:
+        reference: in words.
+        rows: rows of the child at the start.
+        kinds: how many rows were set aside, by kind of orphan.
+        changed, deleted: what was done to them in their table.
+        brought_back: how many the downgrade put back; None while it has not run.
+        conflicts: how many it could not.
+    """
+
+    reference: str
+    rows: int
+    kinds: dict[str, int]
+    changed: int
+    deleted: int
+    brought_back: int | None = None
+    conflicts: int | None = None
+
+    @property
+    def total(self) -> int:
+        """All rows set aside."""
+        return sum(self.kinds.values())
+
+
+@dataclass(frozen=True)
+class Item:
+    """One line of the deployment checklist; `evidence` says what this run saw."""
+
+    slug: str
+    text: str
+    ticked: Ticked
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the drill ran.
+
+    Args:
+        mode: on a copy, or in the database itself.
+        name: of the database or file it ran in.
+        method: how the copy was made.
+        kept: whether the copy is still there.
+        seconds: how long copying took.
+    """
+
+    mode: Literal["clone", "in-place"]
+    name: str
+    method: str
+    kept: bool = False
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Drill:
+    """All of it.
+
+    Args:
+        generated_at: UTC, ISO 8601, ending in Z.
+        database: the database the drill was asked for; not changed unless it ran in place.
+        place: where it ran.
+        start: the revision it began at, "base" where there was none.
+        target: the revision it went up to.
+        acts: in their order.
+        references: the rows set aside and brought back.
+        checklist: the deployment checklist.
+        seconds: all of it.
+    """
+
+    generated_at: str
+    database: DatabaseInfo
+    place: Place
+    start: str
+    target: str
+    acts: tuple[ActResult, ...]
+    references: tuple[SetAside, ...]
+    checklist: tuple[Item, ...]
+    seconds: float
+
+    @property
+    def exit_code(self) -> int:
+        """1 when an act could not be carried through, 3 when something differs, else 0."""
+        states = {act.status for act in self.acts}
+        return 1 if "failed" in states else 3 if "differs" in states else 0
+
+    @property
+    def identical(self) -> bool | None:
+        """Whether the database after the downgrade is the one before; None when that was not reached."""
+        found = [act.status for act in self.acts if act.slug == "compare"]
+        return {"passed": True, "differs": False}.get(found[0]) if found else None
+
+    @property
+    def differences(self) -> tuple[Difference, ...]:
+        """Of all acts, in their order."""
+        return tuple(difference for act in self.acts for difference in act.differences)
+
+    @property
+    def verdict(self) -> str:
+        """The one line that matters."""
+        if self.exit_code == 0:
+            return "Identical: after upgrade and downgrade every table, column and row is as it was before."
+        failed = next((act for act in self.acts if act.status == "failed"), None)
+        if failed is not None:
+            return f"Failed in “{failed.title}”: {failed.summary}"
+        differs = next(act for act in self.acts if act.status == "differs")
+        first = f" {describe(differs.differences[0])}" if differs.differences else f" {differs.summary}"
+        return f"Not the same in “{differs.title}”:{first}"
+
+    def act(self, slug: str) -> ActResult | None:
+        """The act of that name, if it is among them."""
+        return next((act for act in self.acts if act.slug == slug), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of schema `migrator.drill/1`."""
+        from migrator.drill.json import drill_to_json
+
+        return drill_to_json(self)
+
+
+def describe(difference: Difference) -> str:
+    """A difference in one line: table, column, keys."""
+    if difference.kind == "schema":
+        return f"{difference.object} has another definition."
+    where = difference.object + (f".{difference.column}" if difference.column else "")
+    keys = "; ".join(
+        ", ".join(f"{name} = {value}" for name, value in key.items()) for key in difference.keys[:3]
+    )
+    more = ", ..." if len(difference.keys) > 3 else ""
+    return f"{where}: {difference.detail}" + (f" ({keys}{more})" if keys else "") + "."
