@@ -44,7 +44,7 @@ def find_target(connection: Connection, facts: Facts, policy: Backfill) -> Key |
             )
         return found[0]
     stated = stated_values(facts.parent, policy.sentinel)
-    unique = _unique_part(facts.parent, stated)
+    unique = unique_part(facts.parent, stated)
     if not unique:
         return None
     found = _lookup(connection, facts, unique)
@@ -146,7 +146,7 @@ def stated_values(parent: Table, sentinel: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in sentinel.items() if parent.has(name)}
 
 
-def _unique_part(parent: Table, stated: Mapping[str, Any]) -> dict[str, Any]:
+def unique_part(parent: Table, stated: Mapping[str, Any]) -> dict[str, Any]:
     """The stated values that tell the sentinel from every other row: a unique key's, else all."""
     keys = [key for key in (parent.primary_key, *parent.unique_keys) if key and set(key) <= set(stated)]
     chosen = min(keys, key=len, default=tuple(stated))
@@ -174,7 +174,7 @@ def _insert(connection: Connection, dialect: Dialect, facts: Facts, policy: Back
     else:
         connection.exec_driver_sql(dialect.insert_defaults(facts.reference.parent))
     found = (
-        _lookup(connection, facts, _unique_part(parent, stated))
+        _lookup(connection, facts, unique_part(parent, stated))
         if stated
         else [key for key in _newest(connection, facts) if key not in before]
     )
