@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from migrator.dialects.base import Verdict
+from migrator.dialects.mysql_watchdog import bounded
 from migrator.plan import Sql, Step
 from migrator.settings import Settings
 
@@ -34,6 +35,8 @@ _MODES = (
     "ALLOW_INVALID_DATES",
     "ERROR_FOR_DIVISION_BY_ZERO",
 )
+
+_LOCK_WAIT, _KILLED = 1205, 1317
 
 # The rebuild's last moment wants EXCLUSIVE: losing hours of work to one second's wait is no bargain.
 _PATIENT_SECONDS = 10
@@ -178,31 +181,51 @@ def is_autocommit(connection: Connection) -> bool:
     return bool(driver.get_autocommit())
 
 
-def run(connection: Connection, step: Step, settings: Sequence[str]) -> None:
+def run(
+    connection: Connection, step: Step, settings: Sequence[str], *, milliseconds: int | None = None
+) -> None:
     """Send the statements of a step, one attempt; `settle` is sent whatever happened.
 
     Args:
         connection: fresh, in autocommit mode.
         step: a step of SQL.
         settings: what its session begins with.
+        milliseconds: a bound of its waits finer than the server's whole seconds.
 
     Raises:
-        sqlalchemy.exc.DBAPIError: as the driver said it.
+        sqlalchemy.exc.DBAPIError: as the driver said it; 1205 where the finer bound was passed.
     """
     work = step.work
     if not isinstance(work, Sql):
         raise TypeError(f"step {step.name} is no SQL")
     set_up(connection, settings)
+    begin, end = (["START TRANSACTION"], ["COMMIT"]) if work.mode == "transaction" else ([], [])
     try:
-        if work.mode == "transaction":
-            execute(connection, "START TRANSACTION")
-        for statement in work.statements:
-            execute(connection, f"{MARKER}{step.name} */ {statement}")
-        if work.mode == "transaction":
-            execute(connection, "COMMIT")
+        with _bound(connection, milliseconds):
+            for statement in (*begin, *work.statements, *end):
+                execute(connection, f"{MARKER}{step.name} */ {statement}")
     finally:
         # The error that brought us here matters more, and closing the connection settles as well.
         for statement in work.settle:
             with suppress(sa.exc.SQLAlchemyError):
                 if not connection.invalidated:
                     execute(connection, statement)
+
+
+@contextmanager
+def _bound(connection: Connection, milliseconds: int | None) -> Iterator[None]:
+    if milliseconds is None:
+        yield
+        return
+    fired = False
+    try:
+        with bounded(connection, MARKER, milliseconds) as dog:
+            try:
+                yield
+            finally:
+                fired = dog.fired
+    except sa.exc.DBAPIError as error:
+        if not fired or error_number(error) != _KILLED or error.orig is None:
+            raise
+        text = f"Lock wait timeout exceeded; gave way after {milliseconds} ms"
+        raise sa.exc.OperationalError(error.statement, None, type(error.orig)(_LOCK_WAIT, text)) from error
