@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import sqlalchemy as sa
@@ -156,28 +156,25 @@ def attempt(connection: Connection, work: Sql, settings: Settings, *, patient: b
                 execute(connection, statement)
         return
     set_all(connection, limits)
-    for statement in work.statements:
-        _alone(connection, statement, work)
-
-
-def _alone(connection: Connection, statement: str, work: Sql) -> None:
     index = work.index if isinstance(work, LockingSql) else None
-    if index is None:
-        execute(connection, statement)
-        return
-    name = table_sql(index)
-    if _is_invalid(connection, name):
-        execute(connection, f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+    if index is not None and _is_invalid(connection, table_sql(index)):
+        execute(connection, f"DROP INDEX CONCURRENTLY IF EXISTS {table_sql(index)}")
     try:
-        execute(connection, statement)
+        for statement in work.statements:
+            execute(connection, statement)
     except DBAPIError:
-        # Best effort: an INVALID index costs writers. Whatever comes of it, the first error counts.
-        try:
-            if not connection.invalidated and _is_invalid(connection, name):
-                execute(connection, f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-        except DBAPIError:
-            pass
+        if index is not None and not connection.invalidated:
+            _clear_away(connection, table_sql(index), settings)
         raise
+
+
+def _clear_away(connection: Connection, index: str, settings: Settings) -> None:
+    """Best effort, and briefly: an INVALID index costs writers, but whoever stood in our way is
+    there still, and the error that brought us here must stand."""
+    with suppress(DBAPIError):
+        set_all(connection, {"lock_timeout": settings.lock_timeout_ms})
+        if _is_invalid(connection, index):
+            execute(connection, f"DROP INDEX CONCURRENTLY IF EXISTS {index}")
 
 
 def _is_invalid(connection: Connection, index: str) -> bool:

@@ -41,7 +41,7 @@ class Desk:
 
     engine: Engine
     dialect: PostgreSQL
-    settings: Settings = field(default_factory=lambda: Settings(lock_timeout_ms=200))
+    settings: Settings = field(default_factory=lambda: Settings(lock_timeout_ms=200, long_lock_timeout_ms=200))
 
     @classmethod
     def at(cls, database: Database, *statements: str) -> Desk:
