@@ -80,12 +80,18 @@ def set_all(connection: Connection, settings: Mapping[str, str | int], *, local:
 
 
 def unhurried(connection: Connection) -> dict[str, str | int]:
-    """What every working session of ours sets: no time limit that a server, a database or a role
-    may have as its default (17's `transaction_timeout` would kill a VALIDATE in the middle), a name
-    to be recognised by, and RLS as an error: rows it hides would look like missing parents."""
-    version = connection.dialect.server_version_info or (13,)
-    found: dict[str, str | int] = {
+    """What every working session of ours sets."""
+    return {
         "application_name": APPLICATION,
+        **session_settings(connection.dialect.server_version_info or (13,)),
+    }
+
+
+def session_settings(version: tuple[int | str, ...]) -> dict[str, str | int]:
+    """No time limit that a server, a database or a role may have as its default (17's
+    `transaction_timeout` would kill a VALIDATE in the middle), and RLS as an error: rows it hides
+    would look like missing parents."""
+    found: dict[str, str | int] = {
         "row_security": "off",
         "statement_timeout": 0,
         "idle_in_transaction_session_timeout": 0,
@@ -143,19 +149,16 @@ def attempt(connection: Connection, work: Sql, settings: Settings, *, patient: b
     Args:
         connection: in autocommit mode, closed by the caller afterwards: the settings stay on it.
     """
-    long = work.patience == "long"
-    wait = settings.long_lock_timeout_ms if long else settings.lock_timeout_ms
-    if long or patient:
-        wait = max(wait, deadlock_timeout_ms(connection) + 500)
-    limits = {"lock_timeout": wait, "statement_timeout": 0 if long else 3 * wait + _WORK_MS}
+    patient = patient or work.patience == "long"
+    limit = limits(work, settings, deadlock_timeout_ms(connection) if patient else 0)
     set_all(connection, unhurried(connection))
     if work.mode == "transaction":
         with transaction(connection):
-            set_all(connection, limits, local=True)
+            set_all(connection, limit, local=True)
             for statement in work.statements:
                 execute(connection, statement)
         return
-    set_all(connection, limits)
+    set_all(connection, limit)
     index = work.index if isinstance(work, LockingSql) else None
     if index is not None and _is_invalid(connection, table_sql(index)):
         execute(connection, f"DROP INDEX CONCURRENTLY IF EXISTS {table_sql(index)}")
@@ -175,6 +178,19 @@ def _clear_away(connection: Connection, index: str, settings: Settings) -> None:
         set_all(connection, {"lock_timeout": settings.lock_timeout_ms})
         if _is_invalid(connection, index):
             execute(connection, f"DROP INDEX CONCURRENTLY IF EXISTS {index}")
+
+
+def limits(work: Sql, settings: Settings, deadlock_ms: int) -> dict[str, str | int]:
+    """The limits of a step's statements.
+
+    Args:
+        deadlock_ms: the server's `deadlock_timeout` where the wait is to outlast an autovacuum, else 0.
+    """
+    long = work.patience == "long"
+    wait = settings.long_lock_timeout_ms if long else settings.lock_timeout_ms
+    if deadlock_ms:
+        wait = max(wait, deadlock_ms + 500)
+    return {"lock_timeout": wait, "statement_timeout": 0 if long else 3 * wait + _WORK_MS}
 
 
 def _is_invalid(connection: Connection, index: str) -> bool:
