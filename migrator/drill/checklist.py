@@ -15,7 +15,7 @@ Found = tuple[Ticked, str]
 
 
 def checklist(stage: Stage) -> tuple[Item, ...]:
-    """What a deployment must have seen to, with the evidence of this run; what it did not look at stays open."""
+    """What a deployment must have seen to, with this run's evidence; what it did not look at stays open."""
     return (
         Item("orphans-handled", "Orphans identified and handled", *_orphans(stage)),
         Item("constraint-added", "Foreign key constraint added", *_checked(stage, ("foreign-key",))),

@@ -21,8 +21,8 @@ from migrator.drill.checklist import checklist
 from migrator.drill.clone import cloned
 from migrator.drill.environment import BASE, Environment, environment, reason
 from migrator.drill.model import ActResult, Drill, Place
-from migrator.drill.staging import check_staging
 from migrator.drill.stage import Stage, Wishes
+from migrator.drill.staging import check_staging
 from migrator.errors import StepFailed, UsageError
 from migrator.fingerprint import Fingerprint
 from migrator.report.build import database_info, now
@@ -110,15 +110,15 @@ def _place(
         return
     tell("copying the database")
     with cloned(request.url, keep=request.keep) as clone:
-        notes = (f"Copied in {clone.seconds:.1f} s: {clone.method}.",)
+        notes = [f"Copied in {clone.seconds:.1f} s: {clone.method}."]
         if clone.live:
-            notes += (
-                "The source was written to while it was being copied: rows could not be compared with it.",
+            notes.append(
+                "The source was written to meanwhile: the copy's rows could not be compared with it."
             )
         # Taken down first, it begins elsewhere than the source.
         first = None if request.origin else clone.print
         place = Place("clone", _name(clone.url), clone.method, request.keep, clone.seconds)
-        yield clone.url, place, first, notes
+        yield clone.url, place, first, tuple(notes)
 
 
 def _stage(

@@ -40,7 +40,7 @@ def check_staging(url: URL) -> None:
             raise Refused(
                 f"{shown(url)} does not hold the table {MARKER.name}, so it is not marked as a staging "
                 "copy. Nothing was changed.",
-                hint="If it is one, and its rows may be lost: migrator drill --mark-staging with the same --url.",
+                hint="If it is one, and its rows may be lost: migrator drill --mark-staging, same --url.",
             )
 
 
@@ -71,10 +71,10 @@ def matches(url: URL, environ: Mapping[str, str] | None = None) -> bool:
 def _check_name(url: URL) -> None:
     if not matches(url):
         raise Refused(
-            f"Neither the name nor the host of {shown(url)} matches {_patterns(os.environ)}, so it is taken for "
-            "production. Nothing was changed.",
-            hint=f"Leave --in-place out and the drill works on a copy; or say in {VARIABLE} what your staging "
-            "databases or hosts are called, such as '*-stage,qa*'.",
+            f"Neither the name nor the host of {shown(url)} matches {_patterns(os.environ)}, so it is taken "
+            "for production. Nothing was changed.",
+            hint=f"Leave --in-place out and the drill works on a copy; or say in {VARIABLE} what your "
+            "staging databases or hosts are called, such as '*-stage,qa*'.",
         )
 
 

@@ -18,10 +18,10 @@ def _lines(report: Report) -> Iterator[str]:
     database = report.database
     yield "# Orphan report"
     yield ""
-    yield f"{_code(database.url)}, {database.engine} {database.version}, {report.generated_at}"
+    yield f"{code(database.url)}, {database.engine} {database.version}, {report.generated_at}"
     for one in report.references:
         yield ""
-        yield f"## {_code(str(one.reference))}"
+        yield f"## {code(str(one.reference))}"
         yield ""
         yield from _reference(one)
     yield ""
@@ -40,20 +40,20 @@ def _reference(one: ReferenceReport) -> Iterator[str]:
         ]
         cells.append(("rows", f"{counts.rows:,}", ""))
         cells.append(("missing parents", f"{counts.missing_parents:,}", ""))
-        yield from _table(("kind", "rows", "share"), cells)
+        yield from table(("kind", "rows", "share"), cells)
     if one.estimate:
         yield ""
         yield f"Estimated from {one.estimate.rows_read:,} rows in {one.estimate.windows} key ranges."
     if one.top_missing_parents:
         yield ""
-        yield from _table(
+        yield from table(
             ("missing parent", "rows"),
             [(pairs(missing.value), f"{missing.rows:,}") for missing in one.top_missing_parents],
         )
     samples = [row for rows in one.samples.values() for row in rows]
     if samples:
         yield ""
-        yield from _table(
+        yield from table(
             ("kind", "key", "value"),
             [
                 (row.kind, pairs(row.key), ", ".join(shown(value) for value in row.value.values()))
@@ -62,25 +62,28 @@ def _reference(one: ReferenceReport) -> Iterator[str]:
         )
     for finding in one.findings:
         yield ""
-        yield f"- **{finding.slug}** ({finding.severity}): {_text(finding.message)}"
-        yield f"  Fix: {_code(finding.fix)}"
+        yield f"- **{finding.slug}** ({finding.severity}): {escaped(finding.message)}"
+        yield f"  Fix: {code(finding.fix)}"
         if finding.sql:
-            yield f"  Rows: {_code(finding.sql)}"
+            yield f"  Rows: {code(finding.sql)}"
 
 
-def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    """The lines of a table; cells are escaped."""
     names = list(header)
     yield "| " + " | ".join(names) + " |"
     yield "|" + "---|" * len(names)
     for row in rows:
-        yield "| " + " | ".join(_text(cell) for cell in row) + " |"
+        yield "| " + " | ".join(escaped(cell) for cell in row) + " |"
 
 
-def _text(text: str) -> str:
+def escaped(text: str) -> str:
+    """Text of which no character is taken for markup."""
     return re.sub(r"([\\`*_|<\[\]])", r"\\\1", text)
 
 
-def _code(text: str) -> str:
+def code(text: str) -> str:
+    """Text in the typewriter's type, as it is."""
     # The fence must be longer than any run of backticks within: MySQL quotes names with them.
     fence = "`" * (max((len(run) for run in re.findall(r"`+", text)), default=0) + 1)
     space = " " if "`" in text else ""

@@ -53,9 +53,10 @@ class MySQLCloner(Cloner):
                 number = next(iter(getattr(error.orig, "args", ())), 0)
                 if number in _DENIED:
                     raise Refused(
-                        f"This account may not make a copy of {source}: {_line(error)}. The source was not changed.",
-                        hint=f"GRANT ALL ON `migrator\\_drill\\_%`.* TO the account, and SELECT, SHOW VIEW, TRIGGER "
-                        f"ON {quoted(source)}.*.",
+                        f"This account may not make a copy of {source}: {_line(error)}. "
+                        "The source was not changed.",
+                        hint="GRANT ALL ON `migrator\\_drill\\_%`.* TO the account, and SELECT, SHOW VIEW, "
+                        f"TRIGGER ON {quoted(source)}.*.",
                     ) from error
                 raise Refused(
                     f"{source} could not be copied: {_line(error)}. The source was not changed."

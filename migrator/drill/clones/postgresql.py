@@ -109,7 +109,7 @@ class PostgreSQLCloner(Cloner):
             "SELECT pg_encoding_to_char(encoding), datcollate, datctype FROM pg_database "
             "WHERE datname = current_database()"
         ).one()
-        words = [f"'{str(value)}'" for value in row]
+        words = [f"'{value!s}'" for value in row]
         try:
             connection.exec_driver_sql(
                 f"CREATE DATABASE {_quoted(name)} TEMPLATE template0 "
@@ -188,8 +188,9 @@ def _pipe(dump: list[str], restore: list[str], secrets: dict[str, str]) -> None:
         if first.returncode or second.returncode:
             said.seek(0)
             lines = said.read().decode("utf-8", "replace").strip().splitlines()
+            said_first = lines[0] if lines else "no message"
             raise Refused(
-                f"The copy could not be made with pg_dump and pg_restore: {lines[0] if lines else 'no message'}. "
+                f"The copy could not be made with pg_dump and pg_restore: {said_first}. "
                 "The source was not changed.",
                 hint="End the other sessions, and TEMPLATE is used instead.",
             )

@@ -1,0 +1,170 @@
+"""A drill for a terminal: the verdict first, then the timeline, rows, differences and the checklist."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from migrator.drill.model import ActResult, Drill, RevisionStep, SetAside, Status, Ticked, describe
+
+_MARKS: dict[Status, tuple[str, str]] = {
+    "passed": ("✓", "green"),
+    "differs": ("≠", "bold red"),
+    "failed": ("✗", "bold red"),
+    "skipped": ("–", "dim"),
+}
+_TICKS: dict[Ticked, tuple[str, str]] = {
+    "proved": ("☑", "green"),
+    "disproved": ("☒", "bold red"),
+    "open": ("☐", "dim"),
+}
+_BAR = 24
+#: How many lines of a definition's difference a terminal gets; the page and the JSON have all.
+_DIFF_LINES = 12
+
+
+def print_drill(drill: Drill, console: Console) -> None:
+    """Write it to a terminal, or as plain text where there is none."""
+    console.print(_verdict(drill))
+    console.print(_where(drill))
+    for title, parts in (
+        ("Timeline", [_timeline(drill)]),
+        ("Rows", [_rows(drill.references)] if drill.references else []),
+        ("Differences", list(_differences(drill))),
+        ("Checklist", [_checklist(drill)]),
+    ):
+        if parts:
+            console.print()
+            console.print(Rule(Text(title, style="bold"), align="left", style="dim"))
+            console.print(Padding(Group(*parts), (0, 0, 0, 2), expand=False))
+
+
+def _verdict(drill: Drill) -> Panel:
+    good = drill.exit_code == 0
+    mark, style = ("✓", "green") if good else ("✗", "red")
+    return Panel(
+        Text.assemble((f"{mark} ", f"bold {style}"), (drill.verdict, "bold")),
+        border_style=style,
+        expand=False,
+    )
+
+
+def _where(drill: Drill) -> Text:
+    place = drill.place
+    where = "in place" if place.mode == "in-place" else f"on a copy ({place.method})"
+    if place.kept and place.mode == "clone":
+        where += f", kept as {place.name}"
+    database = drill.database
+    return Text.assemble(
+        ("Rollback drill", "bold"),
+        f"  {database.url}  ",
+        (
+            f"{database.engine} {database.version}, {drill.start} to {drill.target} {where}, "
+            f"{drill.seconds:.1f} s",
+            "dim",
+        ),
+    )
+
+
+def _timeline(drill: Drill) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(width=1)
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(no_wrap=True, width=_BAR)
+    table.add_column(overflow="fold")
+    longest = max((act.seconds for act in drill.acts), default=0.0) or 1.0
+    for act in drill.acts:
+        mark, style = _MARKS[act.status]
+        table.add_row(
+            Text(mark, style=style),
+            Text(act.title, style="dim" if act.status == "skipped" else "bold"),
+            "" if act.status == "skipped" else f"{act.seconds:.1f} s",
+            _bar(act.seconds / longest, style),
+            Text(act.summary, style="dim" if act.status == "skipped" else ""),
+        )
+        for step in act.steps:
+            table.add_row("", *_step(step, longest))
+        for note in _notes(act):
+            table.add_row("", "", "", "", Text(note, style="dim"))
+    return table
+
+
+def _step(step: RevisionStep, longest: float) -> tuple[RenderableType, ...]:
+    arrow = "↑" if step.direction == "up" else "↓"
+    parts = ", ".join(f"{part.name} {part.seconds:.1f} s" for part in step.parts if part.seconds >= 0.05)
+    return (
+        Text(f"  {arrow} {step.revision}", style="cyan"),
+        Text(f"{step.seconds:.1f} s", style="dim"),
+        _bar(step.seconds / longest, "cyan"),
+        Text(parts, style="dim"),
+    )
+
+
+def _notes(act: ActResult) -> Iterator[str]:
+    yield from act.notes
+    for sentence in act.expected:
+        yield f"As it must be: {sentence}"
+    # What an operation says about itself is the same on the second way up.
+    if act.slug in ("upgrade", "downgrade"):
+        for step in act.steps:
+            yield from step.notes
+
+
+def _bar(share: float, style: str) -> Text:
+    return Text("━" * max(1, round(share * _BAR)) if share > 0.004 else "", style=style)
+
+
+def _rows(references: tuple[SetAside, ...]) -> Table:
+    table = Table(
+        "reference", "rows", "set aside", "kinds", "brought back", "conflicts", box=None, pad_edge=False
+    )
+    for column in (1, 2, 4, 5):
+        table.columns[column].justify = "right"
+    for one in references:
+        table.add_row(
+            Text(one.reference, style="bold"),
+            f"{one.rows:,}",
+            f"{one.total:,}",
+            Text(", ".join(f"{rows:,} {kind}" for kind, rows in sorted(one.kinds.items())), style="dim"),
+            _number(one.brought_back, "green" if one.brought_back == one.total else "yellow"),
+            _number(one.conflicts, "bold red" if one.conflicts else "dim"),
+        )
+    return table
+
+
+def _number(value: int | None, style: str) -> Text:
+    return Text("–" if value is None else f"{value:,}", style="dim" if value is None else style)
+
+
+def _differences(drill: Drill) -> Iterator[RenderableType]:
+    for act in drill.acts:
+        for one in act.differences:
+            yield Text.assemble(("≠ ", "bold red"), (f"{act.title}: ", "dim"), describe(one))
+            if one.kind == "schema":
+                lines = one.detail.splitlines()
+                more = [f"... {len(lines) - _DIFF_LINES} more lines"] if len(lines) > _DIFF_LINES else []
+                for line in [*lines[:_DIFF_LINES], *more]:
+                    style = {"+": "green", "-": "red"}.get(line[:1], "dim")
+                    yield Text(f"    {line}", style=style)
+
+
+def _checklist(drill: Drill) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(width=1)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for item in drill.checklist:
+        tick, style = _TICKS[item.ticked]
+        table.add_row(
+            Text(tick, style=style),
+            Text(item.text, style="" if item.ticked != "open" else "dim"),
+            Text(item.evidence, style="dim"),
+        )
+    return table
