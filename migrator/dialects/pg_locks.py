@@ -18,7 +18,7 @@ from migrator.dialects.pg_words import Mode, conflicting, table_sql
 from migrator.reference import TableName
 
 # Partitions count as their table: a lock on the whole is taken on each of them. A prepared
-# transaction's locks have no process; they are found through their transaction. The server spells
+# transaction's locks have no process; they are found through its lock on itself. The server spells
 # out in the query's text that a vacuum is against wraparound; where we may not read that, the
 # table's age tells.
 _HOLDERS: Final = """
@@ -43,7 +43,10 @@ FROM held h JOIN pg_stat_activity a ON a.pid = h.pid
 UNION ALL
 SELECT NULL, h.mode, h.relname, 'prepared transaction', 'prepared', false, false, p.gid,
        extract(epoch FROM clock_timestamp() - p.prepared)
-FROM held h JOIN pg_prepared_xacts p ON h.virtualtransaction = '-1/' || p.transaction::text
+FROM held h
+JOIN pg_locks t ON t.virtualtransaction = h.virtualtransaction AND t.locktype = 'transactionid'
+  AND t.pid IS NULL
+JOIN pg_prepared_xacts p ON p.transaction = t.transactionid
 WHERE h.pid IS NULL
 """
 

@@ -26,6 +26,7 @@ BLOG = (
     """INSERT INTO "user" SELECT n, 'user ' || n FROM generate_series(1, 20) n""",
     "INSERT INTO post SELECT n, 1 + n % 20, 'post ' || n FROM generate_series(1, 200) n",
 )
+IMPATIENT = Settings(lock_timeout_ms=200, long_lock_timeout_ms=200)
 REFERENCE = Reference.parse("post.user_id -> user.id")
 
 
@@ -41,7 +42,7 @@ class Desk:
 
     engine: Engine
     dialect: PostgreSQL
-    settings: Settings = field(default_factory=lambda: Settings(lock_timeout_ms=200, long_lock_timeout_ms=200))
+    settings: Settings = field(default_factory=lambda: IMPATIENT)
 
     @classmethod
     def at(cls, database: Database, *statements: str) -> Desk:
