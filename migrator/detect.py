@@ -25,6 +25,10 @@ from migrator.predicate import (
 )
 from migrator.reference import Reference
 
+# Whatever the caller's connection was told: these statements have their percent signs doubled, as
+# SQLAlchemy writes them for a driver that is given parameters.
+_AS_WRITTEN = {"no_parameters": False}
+
 # Not plainly "n": a reference column may be called that.
 _N = "migrator_orphan_rows"
 
@@ -109,7 +113,7 @@ def count(connection: Connection, reference: Reference) -> Counts:
     Raises:
         sqlalchemy.exc.DBAPIError: as the driver said it.
     """
-    row = connection.execute(count_statement(reference)).one()
+    row = connection.execute(count_statement(reference), execution_options=_AS_WRITTEN).one()
     # sum() gives a Decimal on PostgreSQL and MySQL.
     rows, orphaned_rows, null, dangling, missing = (int(value) for value in row)
     return Counts(rows, rows - orphaned_rows, null, orphaned_rows - null - dangling, dangling, missing)
@@ -123,7 +127,7 @@ def count_orphans(connection: Connection, reference: Reference) -> int:
     """
     child = child_alias(reference)
     query = sa.select(sa.func.count()).select_from(child).where(breaks(reference, child))
-    return int(connection.execute(query).scalar_one())
+    return int(connection.execute(query, execution_options=_AS_WRITTEN).scalar_one())
 
 
 def orphans(
@@ -162,7 +166,7 @@ def orphans(
         # A cursor on the server: constant memory, however many orphans. Not for a handful of samples,
         # because a cursor makes PostgreSQL plan for the first rows only.
         query = query.execution_options(yield_per=1000)
-    with connection.execute(query) as rows:
+    with connection.execute(query, execution_options=_AS_WRITTEN) as rows:
         for row in rows:
             values = dict(zip(names, row[1:], strict=True))
             yield OrphanRow(
@@ -197,7 +201,7 @@ def missing_parents(connection: Connection, reference: Reference, limit: int) ->
     )
     return [
         MissingParent(dict(zip(reference.columns, row[:-1], strict=True)), int(row[-1]))
-        for row in connection.execute(query)
+        for row in connection.execute(query, execution_options=_AS_WRITTEN)
     ]
 
 
