@@ -25,8 +25,9 @@ lint: $(VENV)/installed-dev  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/installed-dev  ## the benchmarks
-	@$(BIN)/pytest tests/benchmarks -o 'python_files=bench_*.py' $(PYTEST_ARGS)
+bench: $(VENV)/installed-dev  ## the load proof: BENCH_ARGS='--engine mysql-9.7 --posts 200000'
+	@$(BIN)/python -m pip install -qq --editable '.[dev,bench]' >&2
+	@$(BIN)/python -W ignore -m tests.benchmarks $(BENCH_ARGS)
 
 servers: $(VENV)/installed-dev  ## start the test servers and keep them: eval "$(make -s servers)"
 	@$(BIN)/python -m tests.servers up $(ENGINES)
