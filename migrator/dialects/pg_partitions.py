@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from migrator.catalog import Facts
 from migrator.dialects.pg_facts import Partition, by_partition, extras, leaf_foreign_key, own_foreign_key
-from migrator.dialects.pg_key import both, key_definition, key_name, lock_tables
+from migrator.dialects.pg_key import add_key, both, key_definition, key_name, lock_tables
 from migrator.dialects.pg_null import null_constraints
 from migrator.dialects.pg_words import body, literal, quote, slug, step, table_sql
 from migrator.plan import Step
@@ -27,9 +27,15 @@ def has_key(facts: Facts, name: str) -> bool:
     return by_partition(facts) and any(fk.name == name for leaf in leaves(facts) for fk in leaf.foreign_keys)
 
 
+def without_key(facts: Facts) -> tuple[TableName, ...]:
+    """The partitions that lack the key: all of them, or those added since the others got it."""
+    return tuple(leaf.name for leaf in leaves(facts) if leaf_foreign_key(facts, leaf) is None)
+
+
 def validate_steps(facts: Facts, columns: tuple[str, ...], *, parent_first: bool) -> list[Step]:
     """Validate partition by partition, then the null constraint as a whole, then attach."""
-    steps = [_validate_leaf(facts, leaf.name) for leaf in leaves(facts)]
+    steps = [] if own_foreign_key(facts) else [_add_leaf(facts, name) for name in without_key(facts)]
+    steps += [_validate_leaf(facts, leaf.name) for leaf in leaves(facts)]
     checks = null_constraints(facts, columns)
     if checks:
         steps.append(_validate_check(facts, checks))
@@ -39,6 +45,17 @@ def validate_steps(facts: Facts, columns: tuple[str, ...], *, parent_first: bool
 
 def _leaf(facts: Facts, name: TableName) -> Partition:
     return next((leaf for leaf in leaves(facts) if leaf.name == name), Partition(name, facts.child.name))
+
+
+def _add_leaf(facts: Facts, name: TableName) -> Step:
+    return step(
+        f"add-foreign-key-{slug(name)}",
+        f"add {key_name(facts)} to partition {name}, which is new, without looking at old rows",
+        (add_key(facts, name),),
+        locks=((name, "SHARE ROW EXCLUSIVE"), (facts.parent.name, "SHARE ROW EXCLUSIVE")),
+        blocks="writers of the partition and of the parent, for the queue and a millisecond",
+        done=lambda facts: own_foreign_key(facts) or name not in without_key(facts),
+    )
 
 
 def _validate_leaf(facts: Facts, name: TableName) -> Step:

@@ -41,7 +41,7 @@ _NOBODY = "no reader or writer; VACUUM, CREATE INDEX and other DDL on the child 
 def enforce_steps(facts: Facts, *, parent_first: bool) -> tuple[Step, ...]:
     """Foreign key NOT VALID, then the NULL guard. The key waits for every open writer of both
     tables; once it stands, the set of orphans can only shrink."""
-    tables = [leaf.name for leaf in partitions.leaves(facts)] if by_partition(facts) else [facts.child.name]
+    tables = partitions.without_key(facts) if by_partition(facts) else (facts.child.name,)
     key = step(
         "add-foreign-key",
         f"add {key_name(facts)} without looking at old rows",
