@@ -51,17 +51,33 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     try:
         ids = metafunc.config.stash[_SELECTION].engines(names)
     except ValueError as error:
-        raise pytest.UsageError(str(error)) from error
+        raise pytest.Collector.CollectError(str(error)) from None
     if "own_server" in metafunc.fixturenames:
         ids = [each for each in ids if each != "sqlite"]
     metafunc.parametrize("engine_id", ids)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests whose every engine was narrowed away: pytest would call them skipped."""
+    left_out = [item for item in items if _engine_id(item) == ""]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Tell the pool what the session needs."""
-    params = [item.callspec.params for item in session.items if hasattr(item, "callspec")]
-    wanted = [str(each["engine_id"]) for each in params if "engine_id" in each]
-    session.config.stash[_POOL].announce(wanted)
+    wanted = [_engine_id(item) for item in session.items]
+    session.config.stash[_POOL].announce(engine_id for engine_id in wanted if engine_id)
+
+
+def _engine_id(item: pytest.Item) -> str | None:
+    """The engine a test is run on; empty where all were narrowed away, None where it wants none."""
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    if "engine_id" not in params:
+        return None
+    return params["engine_id"] if isinstance(params["engine_id"], str) else ""
 
 
 @pytest.fixture
@@ -70,7 +86,8 @@ def server(engine_id: str, request: pytest.FixtureRequest) -> Server:
     try:
         return request.config.stash[_POOL].get(engine_id)
     except RuntimeError as error:
-        pytest.fail(f"no {engine_id} server: {error}", pytrace=False)
+        reason = f"no {engine_id} server: {error}"
+    pytest.fail(reason, pytrace=False)
 
 
 @pytest.fixture

@@ -9,17 +9,19 @@ import shlex
 import socket
 import tarfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from docker.errors import NotFound
 from testcontainers.community.mysql import MySqlContainer
 from testcontainers.community.postgres import PostgresContainer
 from testcontainers.core.config import ConnectionMode, testcontainers_config
 
 from tests.servers.engine import engine, running_engine, runs_beside_us
 from tests.servers.images import image_for
+from tests.servers.locks import machine_lock
 from tests.servers.recipes import ADMIN, PORTS, SETTINGS, FamilyName, Recipe
 from tests.servers.server import Server, server_at
 
@@ -114,7 +116,7 @@ def start_server(
 def machine_publishing(port: int) -> Iterator[Container | None]:
     """Find the container that publishes a port of this machine; None where no engine runs or none does."""
     with running_engine() as client:
-        found = client.containers.list(filters={"publish": str(port)}) if client else []
+        found = client.containers.list(filters={"publish": str(port)}, ignore_removed=True) if client else []
         yield Container(found[0]) if found else None
 
 
@@ -128,10 +130,13 @@ def sweep(client: Any, *, kept: bool = False) -> int:
     Returns:
         How many were removed.
     """
-    found = client.containers.list(all=True, filters={"label": LABEL})
-    leftovers = [each for each in found if _is_orphan(each.labels[LABEL], kept=kept)]
-    for container in leftovers:
-        container.remove(force=True, v=True)
+    # ignore_removed: other sessions remove theirs while we list.
+    with machine_lock("sweep"):
+        found = client.containers.list(all=True, filters={"label": LABEL}, ignore_removed=True)
+        leftovers = [each for each in found if _is_orphan(each.labels[LABEL], kept=kept)]
+        for container in leftovers:
+            with suppress(NotFound):
+                container.remove(force=True, v=True)
     return len(leftovers)
 
 

@@ -26,6 +26,7 @@ class Pool:
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._environ = environ
         self._given: dict[FamilyName, dict[str, Server]] = {}
+        self._unusable: dict[FamilyName, str] = {}
         self._needed: dict[str, None] = {}
         self._starting: dict[str, Future[Server]] = {}
 
@@ -35,8 +36,15 @@ class Pool:
         Raises:
             ValueError: a given server does not answer, or is another than it was given as.
         """
+        if family in self._unusable:
+            raise ValueError(self._unusable[family])
         if family not in self._given:
-            self._given[family] = {server.engine_id: server for server in self._connect(family)}
+            try:
+                self._given[family] = {server.engine_id: server for server in self._connect(family)}
+            except ValueError as error:
+                # Remembered, because a server that does not answer can take minutes not to.
+                self._unusable[family] = str(error)
+                raise
         return list(self._given[family])
 
     def _connect(self, family: FamilyName) -> Iterable[Server]:

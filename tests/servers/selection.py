@@ -38,34 +38,29 @@ class Selection:
             ValueError: a name is no engine's.
         """
         names = list(names)
-        if not names:
-            return self._resolve(self._narrow or FAMILIES)
-        wanted = self._resolve(name for name in names if self._family_is_wanted(name))
-        if not self._narrow:
-            return wanted
-        allowed = self._resolve(self._narrow)
-        return [each for each in wanted if each in allowed or family_of(each) in self._narrow]
+        if names:
+            return _all(self._wanted(name) for name in names)
+        return _all(self._unnarrowed(name) for name in self._narrow or FAMILIES)
 
-    def _family_is_wanted(self, name: str) -> bool:
-        # A family that is narrowed away is not asked for its servers: they may not be there.
-        family = _parse(name)["family"]
-        return not self._narrow or any(_parse(each)["family"] == family for each in self._narrow)
-
-    def _resolve(self, names: Iterable[str]) -> list[str]:
-        found: dict[str, None] = {}
-        for name in names:
-            found.update(dict.fromkeys(self._resolve_one(name)))
-        return list(found)
-
-    def _resolve_one(self, name: str) -> Sequence[str]:
+    def _wanted(self, name: str) -> Sequence[str]:
         parts = _parse(name)
-        family = family_of(name if parts["id"] else parts["family"])
-        ids = self._of_family(family)
-        if parts["op"]:
-            compare, bound = _OPERATORS[parts["op"]], _numbers(parts["bound"])
-            return [each for each in ids if compare(_numbers(each.partition("-")[2]), bound)]
+        narrow = [each for each in self._narrow if _parse(each)["family"] == parts["family"]]
+        if self._narrow and not narrow:
+            return ()  # not asked for its servers either: they may not be there
         if not parts["id"]:
-            return ids
+            return _within(parts, _all(map(self._unnarrowed, narrow or [parts["family"]])))
+        wanted = self._unnarrowed(name)
+        if not narrow or parts["family"] in narrow:
+            return wanted
+        allowed = _all(map(self._unnarrowed, narrow))
+        return [each for each in wanted if each in allowed]
+
+    def _unnarrowed(self, name: str) -> Sequence[str]:
+        parts = _parse(name)
+        family = family_of(parts["family"])
+        ids = self._of_family(family)
+        if not parts["id"]:
+            return _within(parts, ids)
         given = self._given(family)
         # Whoever gives servers of a family has said which versions are to be tested.
         return [name] if name in given or not given else ids
@@ -75,6 +70,18 @@ class Selection:
         if not given:
             return DEFAULTS[family]
         return [each for each in given if each not in EXTRAS] or given
+
+
+def _all(lists: Iterable[Iterable[str]]) -> list[str]:
+    return list(dict.fromkeys(each for ids in lists for each in ids))
+
+
+def _within(parts: dict[str, str], ids: Sequence[str]) -> Sequence[str]:
+    """Those of the ids that keep a name's bound."""
+    if not parts["op"]:
+        return ids
+    compare, bound = _OPERATORS[parts["op"]], _numbers(parts["bound"])
+    return [each for each in ids if compare(_numbers(each.partition("-")[2]), bound)]
 
 
 def _parse(name: str) -> dict[str, str]:

@@ -61,12 +61,23 @@ def test_given_extras_wait_until_they_are_named() -> None:
         ("postgresql", ("postgresql-17",), ["postgresql-17"]),
         ("postgresql-18", ("postgresql-17",), []),
         ("mysql-8.4", (), ["mysql-8.4"]),
+        ("mysql-8.4", ("mysql",), ["mysql-8.4"]),
+        ("mysql-8.4", ("mysql>=9",), []),
+        ("postgresql-18,postgresql", ("postgresql-15",), ["postgresql-15"]),
         ("", (), DEFAULT),
     ],
 )
 def test_the_environment_narrows(narrow: str, names: tuple[str, ...], engines: list[str]) -> None:
     """Only what `MIGRATOR_TEST_ENGINES` names is run; it may name an extra engine too."""
     assert _selection(narrow).engines(names) == engines
+
+
+def test_given_servers_can_be_narrowed() -> None:
+    """The names of the environment are matched with the given servers as those of marks are."""
+    given = {"mysql": ["mysql-8.4"], "postgresql": ["postgresql-18", "postgresql-16"]}
+    assert _selection("mysql-9.7", **given).engines(["mysql-9.7"]) == ["mysql-8.4"]
+    assert _selection("mysql-9.7", **given).engines() == ["mysql-8.4"]
+    assert _selection("postgresql-16", **given).engines(["postgresql"]) == ["postgresql-16"]
 
 
 def test_a_family_narrowed_away_is_not_asked_for_its_servers() -> None:
