@@ -6,7 +6,7 @@ there are as many groups as missing parents, so that the classification costs ne
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,7 +137,7 @@ def orphans(
     *,
     kinds: tuple[Kind, ...] = ("null", "partial", "dangling"),
     limit: int | None = None,
-) -> Iterator[OrphanRow]:
+) -> Generator[OrphanRow]:
     """Orphans in the order of the child's key, streamed.
 
     Args:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from typing import Any, TextIO
 
 from migrator.detect import OrphanRow
@@ -11,7 +12,7 @@ from migrator.reference import Reference
 from migrator.report.values import plain
 
 #: A reference, its child's key columns, and its orphans.
-Listed = tuple[Reference, Sequence[str], Iterable[OrphanRow]]
+Listed = tuple[Reference, Sequence[str], Generator[OrphanRow]]
 
 
 def write_csv(out: TextIO, listed: Iterable[Listed]) -> int:
@@ -43,17 +44,19 @@ def write_csv(out: TextIO, listed: Iterable[Listed]) -> int:
     written = 0
     for reference, _, rows in every:
         name = str(reference)
-        for row in rows:
-            writer.writerow(
-                [
-                    name,
-                    row.kind,
-                    *(_cell(row.key.get(key)) for key in keys),
-                    *(_cell(row.value.get(column)) for column in columns),
-                    *("" for _ in columns),
-                ]
-            )
-            written += 1
+        # Closed here whatever happens, while the connection is still open: the reader of a pipe may go.
+        with closing(rows):
+            for row in rows:
+                writer.writerow(
+                    [
+                        name,
+                        row.kind,
+                        *(_cell(row.key.get(key)) for key in keys),
+                        *(_cell(row.value.get(column)) for column in columns),
+                        *("" for _ in columns),
+                    ]
+                )
+                written += 1
     return written
 
 

@@ -102,7 +102,8 @@ def _step_json(step: Step, one: PlannedReference) -> dict[str, Any]:
     found: dict[str, Any] = {
         "name": step.name,
         "title": step.title,
-        "kind": type(work).__name__.lower(),
+        # A dialect may have a kind of Sql of its own; what it knows beyond the statements is its matter.
+        "kind": "sql" if isinstance(work, Sql) else type(work).__name__.lower(),
         "lock": step.lock,
         "blocks": step.blocks,
         "retryable": step.retryable,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -100,12 +99,12 @@ def test_ctrl_c_stops_a_count_on_the_server(database: Database) -> None:
     command = [sys.executable, "-m", "migrator", "report", "--url", database.url]
     command += ["-r", "child.parent -> parent.id"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        _wait_for(database, "pg_sleep" if False else "SELECT", 1)
+        _wait_for(database, "child", 1)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
         assert process.returncode == 130, err
         assert "Traceback" not in err
-    _wait_for(database, "SELECT", 0)
+    _wait_for(database, "child", 0)
 
 
 def _wait_for(database: Database, words: str, sessions: int) -> None:
@@ -264,15 +263,8 @@ def test_discover_leaves_declared_foreign_keys_alone(database: Database) -> None
 @pytest.mark.engines("sqlite")
 def test_a_reader_that_goes_away_is_no_error(database: Database) -> None:
     """`migrator report | head -1` prints no traceback."""
-    _blog(database, posts=2000)
+    _blog(database, posts=20_000)
     command = f"{sys.executable} -m migrator report --url '{database.url}' --format csv | head -1"
-    done = subprocess.run(
-        command,
-        shell=True,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONWARNINGS": ""},
-    )
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert done.stdout.startswith("reference,kind")
     assert "Traceback" not in done.stderr
