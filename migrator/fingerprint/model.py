@@ -171,9 +171,11 @@ class Fingerprint:
 class Difference:
     """One thing that is not as it was.
 
-    `object` is the schema object or the table; `column` the column whose cells differ, None where whole rows
-    came or went; `keys` some of the rows, each a mapping of key column to value ("(row)" to the row's hash
-    where the table has no key); `detail` a unified diff for a schema, a sentence with the counts for data.
+    `object` is the schema object or the table; `column` the column whose cells differ, None where whole
+    rows came or went; `detail` a unified diff for a schema, a sentence with the counts for data. `keys` are
+    some of the rows, each a mapping of key column to value. Where the table has no key, "(row)" stands for
+    it, with the row's hash; where only sums were kept and the key is no integer, "(number of key)", with a
+    number that `differing_keys` can look up.
     """
 
     kind: Literal["schema", "data", "counter"]

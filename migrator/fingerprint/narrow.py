@@ -20,7 +20,7 @@ from migrator.fingerprint.model import (
     Shape,
     TableDigest,
 )
-from migrator.fingerprint.parts import Unnamed, differing_parts
+from migrator.fingerprint.parts import NUMBERED, Unnamed, differing_parts
 from migrator.fingerprint.registry import backend_for
 
 
@@ -37,8 +37,9 @@ def differing_keys(
         connection: the database as it is now.
         before: the other database, or a digest that was kept. With a database, the parts that differ are read
             again row by row, as many as `limit` keys may need, and every key is exact. With a digest, a part
-            with one changed row gives its key, looked up here where it is no small integer; for a part with
-            several, the first keys of that part are listed as candidates and `detail` says so.
+            with one changed row gives its key, looked up here where it is no integer (a row that is gone
+            then keeps the key's number); of a part with several, the first keys are listed as candidates and
+            `detail` says so.
         table: as for `data_digest`.
         key_columns: what tells rows apart instead of the primary key; they need not be indexed.
         limit: at most so many keys are listed.
@@ -104,11 +105,11 @@ def _from_digest(
         return tuple(found)
     parts = sorted(unnamed.parts)[: max(1, limit)]
     wanted = {*parts, *(number % before.part_count for number in unnamed.numbers)}
-    names: dict[str, tuple[KeyValue, ...]] = {}
+    names: dict[KeyValue, tuple[KeyValue, ...]] = {}
     candidates: list[tuple[KeyValue, ...]] = []
     for row in backend.row_sums(connection, shape, before.part_count, wanted):
         if row.number in unnamed.numbers:
-            names[f"number {row.number}"] = row.key
+            names[row.number] = row.key
         elif row.part in parts:
             candidates.append(row.key)
     return tuple(_with_names(d, shape, names, sorted(candidates, key=str), limit) for d in found)
@@ -117,13 +118,13 @@ def _from_digest(
 def _with_names(
     difference: Difference,
     shape: Shape,
-    names: dict[str, tuple[KeyValue, ...]],
+    names: dict[KeyValue, tuple[KeyValue, ...]],
     candidates: list[tuple[KeyValue, ...]],
     limit: int,
 ) -> Difference:
     keys = []
     for key in difference.keys:
-        known = names.get(str(next(iter(key.values()))))
+        known = names.get(key.get(NUMBERED))
         keys.append(key if known is None else dict(zip(shape.key, known, strict=True)))
     detail = difference.detail
     if not keys and candidates:

@@ -9,9 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from migrator.fingerprint.exact import name_keys
 from migrator.fingerprint.model import KEY_BITS, Difference, KeyValue, PartDigest, TableDigest
+
+NUMBERED: Final = "(number of key)"
+"""Stands for the key's columns where a hashed key is known by its number only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ def part_differences(
                     unnamed.parts.add(part)
                 continue
             named = _named(number, abs(new.total - old.total), before, after)
-            group.keys += [named] if named is not None else [(f"number {number}",) * max(1, len(after.key))]
+            group.keys += [named] if named is not None else [(number, NUMBERED)]
             if named is None and unnamed is not None:
                 unnamed.numbers.add(number)
     return [
@@ -61,11 +65,21 @@ def part_differences(
             "data",
             after.table,
             None if kind == "rows" else word or None,
-            name_keys(after.key, sorted(group.keys, key=_natural), limit),
+            _keys(after.key, group.keys, limit),
             _detail(kind, word, group, before, after),
         )
         for (kind, word), group in sorted(groups.items())
     ]
+
+
+def _keys(
+    columns: tuple[str, ...], keys: list[tuple[KeyValue, ...]], limit: int
+) -> tuple[dict[str, KeyValue], ...]:
+    """Name the first keys; a number that only a look-up turns into a key stands under a name of its own."""
+    known = [key for key in keys if key[-1] != NUMBERED]
+    numbers: list[dict[str, KeyValue]] = [{NUMBERED: key[0]} for key in keys if key[-1] == NUMBERED]
+    named = name_keys(columns, sorted(known, key=_natural), limit)
+    return (*named, *numbers)[:limit]
 
 
 def _natural(key: tuple[KeyValue, ...]) -> tuple[tuple[int, str], ...]:
@@ -102,14 +116,16 @@ def _number(
 def _named(
     number: int, row_hash: int, before: TableDigest, after: TableDigest
 ) -> tuple[KeyValue, ...] | None:
-    """The key's values, where the number says them: small integers, and rows that are their own key."""
+    """The key's values, where the number and the range of keys say them, and rows that are their own key."""
     if not after.key:
         return (f"{row_hash:014x}",)
-    if not after.integer_key:
-        return None
     ranges = [r for r in (before.key_range, after.key_range) if r is not None]
-    plain = all(low >= 0 and high < 1 << KEY_BITS for low, high in ranges)
-    return (number,) if plain else None
+    if not after.integer_key or not ranges:
+        return None
+    low, high = min(first for first, _ in ranges), max(last for _, last in ranges)
+    span = 1 << KEY_BITS
+    key = low + (number - low) % span
+    return (key,) if key <= high < key + span else None
 
 
 def _columns(old: PartDigest, new: PartDigest, before: TableDigest, after: TableDigest) -> list[str]:
