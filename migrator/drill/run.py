@@ -113,7 +113,7 @@ def _place(
         notes = [f"Copied in {clone.seconds:.1f} s: {clone.method}."]
         if clone.live:
             notes.append(
-                "The source was written to meanwhile: the copy's rows could not be compared with it."
+                "The source was written to meanwhile: the copy's rows could not be compared."
             )
         # Taken down first, it begins elsewhere than the source.
         first = None if request.origin else clone.print

@@ -89,10 +89,10 @@ def _timeline(drill: Drill) -> Table:
             _bar(act.seconds / longest, style),
             Text(act.summary, style="dim" if act.status == "skipped" else ""),
         )
-        for step in act.steps:
-            table.add_row("", *_step(step, longest))
         for note in _notes(act):
             table.add_row("", "", "", "", Text(note, style="dim"))
+        for step in act.steps:
+            table.add_row("", *_step(step, longest))
     return table
 
 

@@ -33,4 +33,4 @@ def play(stage: Stage) -> Outcome:
     return Outcome("differs" if differences or kept else "passed", summary, tuple(notes), differences)
 
 
-ACT = Act("downgrade", "Downgrade, step by step", play, needs=("upgrade",))
+ACT = Act("downgrade", "Downgrade", play, needs=("upgrade",))

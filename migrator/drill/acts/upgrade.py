@@ -25,4 +25,4 @@ def play(stage: Stage) -> Outcome:
     )
 
 
-ACT = Act("upgrade", "Upgrade, step by step", play, needs=("start",))
+ACT = Act("upgrade", "Upgrade", play, needs=("start",))
