@@ -1,0 +1,129 @@
+"""`migrator revision`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from alembic.config import Config
+
+from migrator import revisions
+from migrator.errors import UsageError
+from migrator.policy import Backfill, Policy, policy_named
+from migrator.reference import ACTIONS, Reference
+
+_POLICIES = ["backfill", "delete", "set-null", "refuse", "keep"]
+
+
+@click.command("revision")
+@click.option(
+    "-r", "--reference", "text", required=True, metavar="REFERENCE", help="Such as 'post.user_id -> user.id'."
+)
+@click.option(
+    "--nullable", is_flag=True, help="NULL is right in this reference; it does not end in NOT NULL."
+)
+@click.option("--name", default="", help="The constraint's name.  [default: fk_<child>_<columns>_<parent>]")
+@click.option("--on-delete", type=click.Choice(ACTIONS, case_sensitive=False), help="Referential action.")
+@click.option("--on-update", type=click.Choice(ACTIONS, case_sensitive=False), help="Referential action.")
+@click.option(
+    "--index/--no-index", default=True, show_default=True, help="A supporting index on the child columns."
+)
+@click.option("--on-null", type=click.Choice(_POLICIES), help="What to do with NULL.")
+@click.option("--on-dangling", type=click.Choice(_POLICIES), help="What to do with a missing parent.")
+@click.option(
+    "--backfill-to", metavar="KEY", help="An existing key to backfill with; commas for a composite one."
+)
+@click.option(
+    "--sentinel",
+    multiple=True,
+    metavar="COLUMN=VALUE",
+    help="A stated value of the sentinel row. Repeatable.",
+)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    default=Path("alembic.ini"),
+    show_default=True,
+    help="The environment's alembic.ini.",
+)
+@click.option(
+    "--directory",
+    metavar="DIR",
+    help="The script location, where the ini names none (Flask-Migrate: migrations).",
+)
+@click.option("--head", default="head", show_default=True, help="What the first revision follows.")
+@click.option("--version-path", metavar="DIR", help="Where to, when there are several version locations.")
+@click.option("--dry-run", is_flag=True, help="Print the bodies and write nothing.")
+def command(
+    text: str,
+    nullable: bool,
+    name: str,
+    on_delete: Any,
+    on_update: Any,
+    index: bool,
+    on_null: str | None,
+    on_dangling: str | None,
+    backfill_to: str | None,
+    sentinel: tuple[str, ...],
+    config: Path,
+    directory: str | None,
+    head: str,
+    version_path: str | None,
+    dry_run: bool,
+) -> None:
+    """Write the three revisions for a reference into this project's or any Alembic environment.
+
+    Sweep, enforce, validate: each is a revision of its own, so that `alembic upgrade +1` lets you stop
+    between them. The operations arrive through Alembic's plugin entry point; the environment needs no
+    change.
+
+    \b
+    Examples:
+      migrator revision -r 'Posts.OwnerUserId -> Users.Id' --backfill-to -1
+      migrator revision -r 'comment.post_id -> post.id' --on-dangling delete --config migrations/alembic.ini
+    """
+    reference = Reference.parse(
+        text, nullable=nullable, name=name, on_delete=on_delete, on_update=on_update, index=index
+    )
+    null = _policy(on_null, backfill_to, sentinel)
+    dangling = _policy(on_dangling, backfill_to, sentinel)
+    if nullable and on_null is None:
+        null = None
+    if dry_run:
+        for stage in revisions.stages(reference, null, dangling):
+            click.echo(f"# {stage.message}\nupgrade:   {stage.upgrade}\ndowngrade: {stage.downgrade}\n")
+        return
+    if not config.is_file() and directory is None:
+        raise UsageError(
+            f"There is no {config} here.", hint="Name the environment's with --config or --directory."
+        )
+    alembic = Config(str(config)) if config.is_file() else Config()
+    if directory is not None:
+        alembic.set_main_option("script_location", directory.replace("%", "%%"))
+    for path in revisions.write(
+        alembic, reference, on_null=null, on_dangling=dangling, head=head, version_path=version_path
+    ):
+        click.echo(path)
+    click.echo("Look at them, then: migrator plan, alembic upgrade +1", err=True)
+
+
+def _policy(word: str | None, to: str | None, sentinel: tuple[str, ...]) -> Policy | None:
+    if word not in (None, "backfill"):
+        return policy_named(str(word))
+    if to is not None:
+        return Backfill(to=tuple(_key(part) for part in to.split(",")))
+    if sentinel:
+        pairs = [pair.partition("=") for pair in sentinel]
+        if any(not column or not sep for column, sep, _ in pairs):
+            raise UsageError("--sentinel wants COLUMN=VALUE.", hint="--sentinel username=deleted-author")
+        return Backfill(sentinel={column: value for column, _, value in pairs})
+    return policy_named(word) if word else None
+
+
+def _key(text: str) -> int | str:
+    try:
+        return int(text)
+    except ValueError:
+        return text

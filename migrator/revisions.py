@@ -1,0 +1,144 @@
+"""Writes the three revisions of a reference into any Alembic environment, with its own template."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
+
+from migrator.errors import UsageError
+from migrator.policy import Backfill, Policy
+from migrator.reference import Reference, short_name
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One of the three revisions.
+
+    Args:
+        message: its title, as `alembic history` shows it.
+        upgrade, downgrade: the one line of each body.
+    """
+
+    message: str
+    upgrade: str
+    downgrade: str
+
+
+def stages(reference: Reference, on_null: Policy | None, on_dangling: Policy | None) -> tuple[Stage, ...]:
+    """The three revisions: sweep, enforce, validate."""
+    said = reference_code(reference)
+    policies = "".join(
+        f", {name}={policy_code(policy)}"
+        for name, policy in (("on_null", on_null), ("on_dangling", on_dangling))
+        if policy is not None
+    )
+    what = f"{reference.child.name}.{'_'.join(reference.columns)}"
+    return (
+        Stage(
+            f"sweep orphans of {what}", f"op.sweep_orphans({said}{policies})", f"op.restore_orphans({said})"
+        ),
+        Stage(f"enforce {what}", f"op.enforce_reference({said})", f"op.release_reference({said})"),
+        Stage(
+            f"validate {what}",
+            f"op.validate_reference({said}{policies})",
+            f"op.unvalidate_reference({said})",
+        ),
+    )
+
+
+def reference_code(reference: Reference) -> str:
+    """A reference as a revision spells it: its text, or `Reference.parse` with what is not the default."""
+    plain = Reference.parse(str(reference))
+    options = {
+        field.name: getattr(reference, field.name)
+        for field in fields(Reference)
+        if getattr(reference, field.name) != getattr(plain, field.name)
+    }
+    if not options:
+        return repr(str(reference))
+    return f"Reference.parse({str(reference)!r}, {', '.join(f'{k}={v!r}' for k, v in options.items())})"
+
+
+def policy_code(policy: Policy) -> str:
+    """A policy as a revision spells it."""
+    if isinstance(policy, Backfill):
+        if policy.to is not None:
+            return f"Backfill(to={policy.to[0] if len(policy.to) == 1 else policy.to!r})"
+        return f"Backfill(sentinel={dict(policy.sentinel)!r})" if policy.sentinel else "Backfill()"
+    return f"{type(policy).__name__}()"
+
+
+def write(
+    config: Config,
+    reference: Reference,
+    *,
+    on_null: Policy | None = None,
+    on_dangling: Policy | None = None,
+    head: str = "head",
+    version_path: str | None = None,
+) -> list[Path]:
+    """Write the three revisions on top of a head.
+
+    Args:
+        config: the environment's; its template is used, so that they look like its others.
+        reference: what they are about.
+        on_null, on_dangling: the policies they state.
+        head: what the first follows: a revision, a branch's head, or `base` for a new branch.
+        version_path: where to, when the environment has several version locations.
+
+    Returns:
+        The files, in order.
+
+    Raises:
+        UsageError: the environment cannot be read, has several heads, or has no such head.
+    """
+    names = {type(policy).__name__ for policy in (on_null, on_dangling) if policy is not None}
+    if reference_code(reference).startswith("Reference."):
+        names.add("Reference")
+    imports = f"from migrator import {', '.join(sorted(names))}" if names else ""
+    written: list[Path] = []
+    follows = head
+    try:
+        script = ScriptDirectory.from_config(config)
+        taken = {revision.revision for revision in script.walk_revisions()}
+        for stage in stages(reference, on_null, on_dangling):
+            revision = script.generate_revision(
+                _identifier(reference, stage, taken),
+                stage.message,
+                head=follows,
+                splice=False,
+                version_path=version_path,
+                upgrades=stage.upgrade,
+                downgrades=stage.downgrade,
+                imports=imports,
+            )
+            if revision is None:
+                raise UsageError(f"Revision {stage.message!r} was written but is not found again.")
+            written.append(Path(revision.path))
+            follows = revision.revision
+    except CommandError as error:
+        if isinstance(error, UsageError):
+            raise
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise UsageError(
+            str(error), hint="Name the head with --head, or the environment with --config."
+        ) from error
+    return written
+
+
+def _identifier(reference: Reference, stage: Stage, taken: set[str]) -> str:
+    """A readable revision id within alembic_version's 32 characters, the same for the same stage."""
+    verb = stage.message.split()[0]
+    name = short_name(verb, reference.child.name, *reference.columns, limit=28).lower()
+    found = name
+    number = 2
+    while found in taken:
+        found = f"{name}_{number}"
+        number += 1
+    taken.add(found)
+    return found
