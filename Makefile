@@ -9,7 +9,7 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	if $$python -c '$(NEW_ENOUGH)' 2> /dev/null; then echo $$python; break; fi; done)
 
-.PHONY: help demo test lint bench servers servers-down clean
+.PHONY: help demo test lint bench servers servers-down pictures clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -34,6 +34,12 @@ servers: $(VENV)/installed-dev  ## start the test servers and keep them: eval "$
 
 servers-down: $(VENV)/installed-dev  ## remove the servers that were kept
 	@$(BIN)/python -m tests.servers down
+
+pictures: $(VENV)/installed  ## draw docs/img anew: the demo's terminal and, with chromium, the drill's page
+	@mkdir -p docs/img; work=$$(mktemp -d); trap 'rm -rf $$work' EXIT; cd $$work; \
+	$(abspath $(BIN))/migrator demo --into demo --picture $(CURDIR)/docs/img/demo.svg; \
+	chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --force-device-scale-factor=1.5 \
+		--window-size=1120,1630 --screenshot=$(CURDIR)/docs/img/drill.png file://$$work/demo/drill.html 2> /dev/null
 
 clean:  ## remove what make made
 	rm -rf $(VENV)

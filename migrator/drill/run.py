@@ -112,9 +112,7 @@ def _place(
     with cloned(request.url, keep=request.keep) as clone:
         notes = [f"Copied in {clone.seconds:.1f} s: {clone.method}."]
         if clone.live:
-            notes.append(
-                "The source was written to meanwhile: the copy's rows could not be compared."
-            )
+            notes.append("The source was written to meanwhile: the copy's rows could not be compared.")
         # Taken down first, it begins elsewhere than the source.
         first = None if request.origin else clone.print
         place = Place("clone", _name(clone.url), clone.method, request.keep, clone.seconds)

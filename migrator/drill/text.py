@@ -31,11 +31,11 @@ _DIFF_LINES = 12
 
 def print_drill(drill: Drill, console: Console) -> None:
     """Write it to a terminal, or as plain text where there is none."""
-    console.print(_verdict(drill))
+    console.print(verdict(drill))
     console.print(_where(drill))
     for title, parts in (
-        ("Timeline", [_timeline(drill)]),
-        ("Rows", [_rows(drill.references)] if drill.references else []),
+        ("Timeline", [timeline(drill)]),
+        ("Rows", [rows(drill.references)] if drill.references else []),
         ("Differences", list(_differences(drill))),
         ("Checklist", [_checklist(drill)]),
     ):
@@ -45,7 +45,8 @@ def print_drill(drill: Drill, console: Console) -> None:
             console.print(Padding(Group(*parts), (0, 0, 0, 2), expand=False))
 
 
-def _verdict(drill: Drill) -> Panel:
+def verdict(drill: Drill) -> Panel:
+    """The one line that matters, framed."""
     good = drill.exit_code == 0
     mark, style = ("✓", "green") if good else ("✗", "red")
     return Panel(
@@ -72,12 +73,18 @@ def _where(drill: Drill) -> Text:
     )
 
 
-def _timeline(drill: Drill) -> Table:
+def timeline(drill: Drill, *, steps: bool = True, width: int = _BAR) -> Table:
+    """The acts, with their time as a bar and what came of them.
+
+    Args:
+        steps: with the revisions that each went through, and notes.
+        width: of the longest bar, in characters.
+    """
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(width=1)
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
-    table.add_column(no_wrap=True, width=_BAR)
+    table.add_column(no_wrap=True, width=width)
     table.add_column(overflow="fold")
     longest = max((act.seconds for act in drill.acts), default=0.0) or 1.0
     for act in drill.acts:
@@ -86,23 +93,25 @@ def _timeline(drill: Drill) -> Table:
             Text(mark, style=style),
             Text(act.title, style="dim" if act.status == "skipped" else "bold"),
             "" if act.status == "skipped" else f"{act.seconds:.1f} s",
-            _bar(act.seconds / longest, style),
+            _bar(act.seconds / longest, width, style),
             Text(act.summary, style="dim" if act.status == "skipped" else ""),
         )
+        if not steps:
+            continue
         for note in _notes(act):
             table.add_row("", "", "", "", Text(note, style="dim"))
         for step in act.steps:
-            table.add_row("", *_step(step, longest))
+            table.add_row("", *_step(step, longest, width))
     return table
 
 
-def _step(step: RevisionStep, longest: float) -> tuple[RenderableType, ...]:
+def _step(step: RevisionStep, longest: float, width: int) -> tuple[RenderableType, ...]:
     arrow = "↑" if step.direction == "up" else "↓"
     parts = ", ".join(f"{part.name} {part.seconds:.1f} s" for part in step.parts if part.seconds >= 0.05)
     return (
         Text(f"  {arrow} {step.revision}", style="cyan"),
         Text(f"{step.seconds:.1f} s", style="dim"),
-        _bar(step.seconds / longest, "cyan"),
+        _bar(step.seconds / longest, width, "cyan"),
         Text(parts, style="dim"),
     )
 
@@ -117,11 +126,12 @@ def _notes(act: ActResult) -> Iterator[str]:
             yield from step.notes
 
 
-def _bar(share: float, style: str) -> Text:
-    return Text("━" * max(1, round(share * _BAR)) if share > 0.004 else "", style=style)
+def _bar(share: float, width: int, style: str) -> Text:
+    return Text("━" * max(1, round(share * width)) if share > 0.004 else "", style=style)
 
 
-def _rows(references: tuple[SetAside, ...]) -> Table:
+def rows(references: tuple[SetAside, ...]) -> Table:
+    """What was set aside and brought back, a line for each reference."""
     table = Table(
         "reference", "rows", "set aside", "kinds", "brought back", "conflicts", box=None, pad_edge=False
     )
