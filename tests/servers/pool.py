@@ -70,10 +70,14 @@ class Pool:
         family = family_of(engine_id)
         if engine_id in self.given(family):
             return self._given[family][engine_id]
+        # Imported here rather than by the threads: two at once meet halves of modules. And only now, because
+        # given servers need no container engine.
+        from tests.servers.containers import start_server
+
         self.announce([engine_id])
         for each in self._needed:
             if each != "sqlite" and each not in self._starting and each not in self.given(family_of(each)):
-                self._starting[each] = self._executor.submit(_start, each)
+                self._starting[each] = self._executor.submit(start_server, recipe_for(each))
         return self._starting[engine_id].result()
 
     def close(self) -> None:
@@ -94,9 +98,3 @@ class Pool:
     def _executor(self) -> ThreadPoolExecutor:
         # Two at a time: unpacking packages and initialising data directories is work for the processor.
         return ThreadPoolExecutor(max_workers=2)
-
-
-def _start(engine_id: str) -> Server:
-    from tests.servers.containers import start_server  # only now: given servers need no container engine
-
-    return start_server(recipe_for(engine_id))
