@@ -21,6 +21,9 @@ from migrator.settings import Settings
 # A logical slot this far behind keeps WAL on the primary's disk, and a sweep writes more of it.
 _SLOT_BEHIND: Final = 1 << 30
 
+# Other clients of a busy pool may happen to leave us our server connection once, hardly this often.
+_PROBES: Final = 5
+
 _SERVER: Final = """
 SELECT pg_is_in_recovery() AS standby, current_setting('default_transaction_read_only') AS read_only,
        current_setting('session_replication_role') AS replication_role, current_user AS role,
@@ -284,12 +287,17 @@ def pooling(connection: Connection) -> Iterator[Problem]:
         connection: outside a transaction.
     """
     announced = getattr(getattr(connection.connection.dbapi_connection, "info", None), "backend_pid", None)
-    before = _process(connection)
-    if announced is None or announced == before:
+    if announced is None or announced == _process(connection):
         return
-    with connection.engine.connect() as second, second.begin():
-        other = int(second.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
-        yield from pooling_problem(before, other, _process(connection))
+    with connection.engine.connect() as second:
+        for _ in range(_PROBES):
+            before = _process(connection)
+            with second.begin():
+                other = int(second.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
+                found = list(pooling_problem(before, other, _process(connection)))
+            if found:
+                yield from found
+                return
 
 
 def _process(connection: Connection) -> int:
