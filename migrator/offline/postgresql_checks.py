@@ -1,0 +1,160 @@
+"""What a script for psql asks before it changes anything, and after."""
+
+from __future__ import annotations
+
+import json
+from textwrap import indent
+
+import sqlalchemy as sa
+
+from migrator.catalog import ForeignKey, Table
+from migrator.dialects.pg_facts import extras
+from migrator.dialects.pg_words import literal, table_sql
+from migrator.journal import METADATA, MIRROR, RUN, reference_key
+from migrator.offline.job import Job
+from migrator.offline.postgresql_blocks import refusal, unless
+from migrator.plan import Operation
+from migrator.predicate import breaks, child_alias
+from migrator.quarantine import manifest
+
+_AGAIN = "Write the script again with the database in reach, or run it without --sql."
+
+
+def tables(job: Job) -> str:
+    """Both tables' columns, and of the child what the plan depends on: NULL, foreign keys, index."""
+    facts = job.facts
+    both = {table.name: table for table in (facts.child, facts.parent)}
+    lines = [
+        _same(_COLUMNS, table, _columns(table), f"the columns of {name}") for name, table in both.items()
+    ]
+    child, reference = facts.child, facts.reference
+    names = ", ".join(map(literal, reference.columns))
+    nullable = sorted(name for name in reference.columns if child.column(name).nullable)
+    question = f"{_NULLABLE} AND attname IN ({names})"
+    lines.append(_same(question, child, ", ".join(nullable), f"the columns of {child.name} that may be NULL"))
+    if child.kind != "partitioned":
+        keys = sorted(map(_key, (*child.foreign_keys, *extras(child).not_enforced)))
+        lines.append(_same(_KEYS, child, ", ".join(keys), f"the foreign keys of {child.name}"))
+    serving = sorted(
+        index.name
+        for index in child.indexes
+        if index.name == reference.index_name or index.leads_with(reference.columns)
+    )
+    columns = ", ".join(map(literal, sorted(reference.columns)))
+    question = _INDEXES.format(
+        name=literal(reference.index_name), last=len(reference.columns) - 1, columns=columns
+    )
+    lines.append(
+        _same(
+            question,
+            child,
+            ", ".join(serving),
+            f"the indexes on {child.name} ({', '.join(reference.columns)})",
+        )
+    )
+    return "\n".join(lines)
+
+
+_COLUMNS = """\
+SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attnum)
+FROM pg_attribute WHERE attrelid = {table} AND attnum > 0 AND NOT attisdropped"""
+_NULLABLE = """\
+SELECT coalesce(string_agg(attname, ', ' ORDER BY attname COLLATE "C"), '')
+FROM pg_attribute WHERE attrelid = {table} AND NOT attnotnull"""
+_KEYS = """\
+SELECT coalesce(string_agg(conname || CASE WHEN convalidated THEN '' ELSE ' (not valid)' END, ', '
+                           ORDER BY conname COLLATE "C"), '')
+FROM pg_constraint WHERE conrelid = {table} AND contype = 'f'"""
+_INDEXES = """\
+SELECT coalesce(string_agg(x.relname, ', ' ORDER BY x.relname COLLATE "C"), '')
+FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+WHERE i.indrelid = {{table}} AND (x.relname = {name} OR (i.indisvalid AND i.indpred IS NULL AND
+  ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = i.indrelid
+        AND a.attnum = ANY ((i.indkey::int2[])[0:{last}])
+        ORDER BY a.attname COLLATE "C") = ARRAY[{columns}]))"""
+
+
+def journal(job: Job, inverse: Operation) -> str:
+    """There is something to take back, it is of the same reference, and the same steps of it are ours."""
+    records, reference = job.records, job.facts.reference
+    in_force = records.in_force(inverse)
+    other = RUN.c.definition != records.words.value(json.dumps(reference.to_json()))
+    expected, foreign = sorted(job.forward_steps & job.ours), sorted(job.forward_steps - job.ours)
+    ours = f"{records.ours(expected)} = {len(expected)} AND {records.ours(foreign)} = 0"
+    lines = [
+        unless(
+            f"to_regclass({literal(RUN.name)}) IS NOT NULL", f"no journal here, so no {inverse} to take back"
+        ),
+        unless(
+            f"{records.count(*in_force)} > 0", f"the journal knows of no {inverse} of {reference} in force"
+        ),
+        unless(
+            f"{records.count(*in_force, other)} = 0",
+            f"the {inverse} of {reference} had another definition",
+            _AGAIN,
+        ),
+        unless(ours, f"the steps of {inverse} that are ours are not those this was written for", _AGAIN),
+    ]
+    if job.operation == "restore":
+        lines.append(
+            unless(_mirrors(job), f"the quarantine of {reference} is not as this was written for", _AGAIN)
+        )
+    return "\n".join(lines)
+
+
+def _mirrors(job: Job) -> str:
+    """The manifest has exactly the mirrors that this script empties, with the columns it knows."""
+    value, reference = job.words.value, job.facts.reference
+    texts = [value(manifest(reference, mirror)["definition"]) for mirror in job.mirrors]
+    of = MIRROR.c.reference_key == value(reference_key(reference))
+    every = sa.select(sa.func.count()).select_from(MIRROR).where(of)
+    known = every.where(
+        MIRROR.c.name.in_([value(mirror.name.name) for mirror in job.mirrors]), MIRROR.c.definition.in_(texts)
+    )
+    count = len(job.mirrors)
+    return f"({job.words.sql(every)}) = {count} AND ({job.words.sql(known)}) = {count}"
+
+
+def index_is_valid(name: str) -> str:
+    """A failed CREATE INDEX CONCURRENTLY leaves an index that IF NOT EXISTS takes for the wanted one."""
+    return unless(
+        f"SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass({literal(name)})",
+        f"the index {name} is INVALID",
+        f"DROP INDEX CONCURRENTLY {name}; then write the script again.",
+    )
+
+
+def proof(job: Job) -> str:
+    """No orphan is left."""
+    reference = job.facts.reference
+    child = child_alias(reference)
+    query = sa.select(sa.func.count()).select_from(child).where(breaks(reference, child))
+    return unless(
+        f"({job.words.sql(query)}) = 0",
+        f"orphans of {reference} are there although it is enforced",
+        "Write the script again: it sweeps them. Some session writes with its checks off.",
+    )
+
+
+def drop_journal_if_idle(job: Job) -> str:
+    """See `journal.drop_if_idle`."""
+    drops = "\n".join(f"DROP TABLE IF EXISTS {name};" for name in METADATA.tables)
+    return f"IF {job.records.left} = 0 THEN\n{indent(drops, '  ')}\nEND IF;"
+
+
+def _same(question: str, table: Table, expected: str, what: str) -> str:
+    found = question.format(table=f"to_regclass({literal(table_sql(table.name))})")
+    told = f"format('found: %s; expected: %s', mgr_found, {literal(expected)})"
+    different = refusal(f"{what} are not those this was written for", _AGAIN, told)
+    return (
+        f"mgr_found := (\n{indent(found, '  ')});\nIF mgr_found IS DISTINCT FROM {literal(expected)} THEN\n"
+        f"{different}\nEND IF;"
+    )
+
+
+def _columns(table: Table) -> str:
+    return ", ".join(f"{column.name} {column.type}" for column in table.columns)
+
+
+def _key(key: ForeignKey) -> str:
+    return (key.name or "") + ("" if key.validated else " (not valid)")

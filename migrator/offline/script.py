@@ -1,0 +1,143 @@
+"""One operation of the six, printed."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Final, Protocol, cast
+
+from alembic.runtime.migration import MigrationContext
+
+from migrator.dialects import Dialect
+from migrator.errors import Refused
+from migrator.journal import FORWARD
+from migrator.offline.job import Job
+from migrator.offline.stage import Stage
+from migrator.offline.words import MySQLWords, PostgreSQLWords, Words, comment
+from migrator.operate import Policies
+from migrator.operations import ReferenceOperation
+from migrator.plan import (
+    INVERSE,
+    Plan,
+    enforce_plan,
+    release_plan,
+    restore_plan,
+    sweep_plan,
+    unvalidate_plan,
+    validate_plan,
+)
+from migrator.settings import Settings
+
+
+class Script(Protocol):
+    """What prints a job."""
+
+    def __init__(self, job: Job) -> None: ...
+
+    def parts(self) -> Iterator[str]:
+        """The script, part by part."""
+
+
+_WORDS: Final[Mapping[str, type[Words]]] = {
+    "sqlite": Words,
+    "postgresql": PostgreSQLWords,
+    "mysql": MySQLWords,
+    "mariadb": MySQLWords,
+}
+_SCRIPTS: Final = {
+    "sqlite": ("migrator.offline.sqlite", "SQLiteScript"),
+    "postgresql": ("migrator.offline.postgresql", "PostgreSQLScript"),
+    "mysql": ("migrator.offline.mysql", "MySQLScript"),
+    "mariadb": ("migrator.offline.mysql", "MySQLScript"),
+}
+
+
+def words_for(dialect: Dialect) -> Words:
+    """The words of a dialect's family."""
+    return _WORDS[dialect.family](dialect)
+
+
+def write_script(
+    context: MigrationContext,
+    operation: ReferenceOperation,
+    policies: Policies,
+    settings: Settings,
+    arguments: Mapping[str, Any],
+) -> None:
+    """Print what an operation does, for the database's own client program.
+
+    Args:
+        context: Alembic's, in offline mode.
+        operation: which of the six, on which reference.
+        policies, settings: those in force.
+        arguments: what `-x` said: `peek=no` keeps the database from being read, `server_version`
+            says what it is.
+
+    Raises:
+        MigratorError: the tables cannot be known, or the operation cannot be done on them.
+    """
+    stage = Stage.of(context, arguments)
+    job = _job(stage, operation, policies, settings)
+    # Alembic has begun a transaction around the migration; every step of ours is its own.
+    with context.autocommit_block():
+        if job is None:
+            forward = INVERSE[operation.operation]
+            context.impl.static_output(
+                comment(f"migrator: the journal knows of no {forward} of {operation.reference} to take back")
+            )
+            return
+        module, name = _SCRIPTS[stage.server.family]
+        script = cast(type[Script], getattr(importlib.import_module(module), name))
+        facts = job.facts
+        for part in script(job).parts():
+            context.impl.static_output(part)
+        for step in job.plan.steps:
+            facts = stage.advance(facts, step)
+        stage.after(job.plan, facts)
+        stage.journal_made = True
+
+
+def _job(stage: Stage, operation: ReferenceOperation, policies: Policies, settings: Settings) -> Job | None:
+    """None where there is nothing to take back."""
+    kind, reference = operation.operation, operation.reference
+    facts = stage.facts(kind, reference)
+    dialect = stage.dialect.configured(settings)
+    policy: Mapping[str, Any] = policies.to_json() if kind in FORWARD else {}
+    if kind not in FORWARD and stage.trusted:
+        run = stage.run_of(INVERSE[kind], reference)
+        if run is None and INVERSE[kind] not in stage.printed(reference):
+            if kind == "release" and facts.foreign_key is not None:
+                raise Refused(
+                    f"The journal knows of no enforce of {reference}, but {reference.child} has the foreign "
+                    f"key {facts.foreign_key.name}: it is not ours to remove.",
+                    hint="`alembic stamp` past this revision to keep it.",
+                )
+            return None
+        # The reference as it was when the upgrade ran, not as the revision says today.
+        facts = replace(facts, reference=run.reference if run is not None else reference)
+    return Job(
+        words_for(stage.dialect),
+        _plan(kind, facts, dialect, policies, stage.ours(reference)),
+        settings,
+        policy,
+        stage.ours(reference),
+        stage.steps(reference),
+        tuple(stage.mirrors(facts)),
+        stage.journal_made,
+        stage.advance,
+        stage.source,
+    )
+
+
+def _plan(kind: str, facts: Any, dialect: Dialect, policies: Policies, ours: frozenset[str]) -> Plan:
+    null, dangling = policies.on_null, policies.on_dangling
+    if kind == "sweep":
+        return sweep_plan(facts, dialect, null, dangling)
+    if kind == "enforce":
+        return enforce_plan(facts, dialect)
+    if kind == "validate":
+        return validate_plan(facts, dialect, null, dangling)
+    return {"unvalidate": unvalidate_plan, "release": release_plan, "restore": restore_plan}[kind](
+        facts, dialect, ours
+    )
