@@ -32,6 +32,15 @@ _DRIVER_ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
+_ASYNC = {
+    "asyncpg": "psycopg",
+    "psycopg_async": "psycopg",
+    "aiomysql": "pymysql",
+    "asyncmy": "pymysql",
+    "aiosqlite": "pysqlite",
+}
+
+
 @contextmanager
 def connect(url: URL | str, *, read_only: bool = False) -> Iterator[Engine]:
     """An engine for `url`, disposed of at the end. One connection is made and closed at once, so
@@ -39,8 +48,8 @@ def connect(url: URL | str, *, read_only: bool = False) -> Iterator[Engine]:
 
     Args:
         url: the database, as `settings.database_url` gives it.
-        read_only: for reports: an SQLite file is opened with `mode=ro`, so that it is neither created
-            nor written to. On servers the session does that: see `Dialect.read_only`.
+        read_only: for reports: an SQLite file is neither created nor written to, nor is anything left
+            beside it. On servers the session does that: see `Dialect.read_only`.
 
     Raises:
         ConnectionFailed: no server, refused, wrong password, unknown database, no such file, a
@@ -62,7 +71,7 @@ def make_engine(url: URL | str, *, read_only: bool = False) -> Engine:
         ConnectionFailed: an SQLite file or its directory is not there.
         UsageError: the URL's dialect or driver is not installed.
     """
-    url = sa.make_url(url)
+    url = _synchronous(sa.make_url(url))
     is_sqlite = url.get_backend_name() == "sqlite"
     if is_sqlite:
         _check_file(url, read_only)
@@ -105,6 +114,12 @@ def shown(url: URL) -> str:
     return bare.render_as_string()
 
 
+def _synchronous(url: URL) -> URL:
+    """The URL of an application on asyncio, with the driver that does the same without."""
+    backend, _, driver = url.drivername.partition("+")
+    return url.set(drivername=f"{backend}+{_ASYNC[driver]}") if driver in _ASYNC else url
+
+
 def _check_file(url: URL, read_only: bool) -> None:
     path = _sqlite_file(url)
     if path is None:
@@ -145,9 +160,28 @@ def _open_read_only(dialect: Any, record: Any, arguments: list[Any], options: di
     name = str(arguments[0])
     if name == ":memory:":
         return
-    if not name.startswith("file:"):
-        name = "file:" + quote(str(Path(name).absolute()))
-    if "mode=" not in name:
-        name += ("&" if "?" in name else "?") + "mode=ro"
+    if name.startswith("file:"):
+        if "mode=" not in name:
+            name += ("&" if "?" in name else "?") + "mode=ro"
+    else:
+        path = Path(name).absolute()
+        name = f"file:{quote(str(path))}?{_read_only_mode(path)}"
     arguments[0] = name
     options["uri"] = True
+
+
+def _read_only_mode(path: Path) -> str:
+    """How to open a file so that it is as before afterwards, and so is the directory it lies in.
+
+    A reader of a database in WAL mode needs two files beside it. A `mode=ro` connection makes them and
+    may not remove them again: left there under another user's name they would lock the application out.
+    A connection that may write removes them when it is closed; that it writes nothing else is seen to by
+    `PRAGMA query_only` in `Dialect.read_only`. Where we may not write, nobody's files are made at all.
+    """
+    beside = any(path.with_name(path.name + suffix).exists() for suffix in ("-wal", "-shm"))
+    with path.open("rb") as stream:
+        is_wal = stream.read(20)[18:20] == b"\x02\x02"
+    if beside or not is_wal:
+        return "mode=ro"
+    may_write = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    return "mode=rw" if may_write else "mode=ro&immutable=1"

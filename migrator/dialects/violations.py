@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from migrator.dialects.base import Dialect
+
 Rule = Literal["foreign-key", "not-null", "unique", "check", "trigger"]
 
 _SQLSTATES: dict[str, Rule] = {
@@ -56,8 +58,8 @@ def violated(error: BaseException) -> Rule | None:
     return _NUMBERS.get(number) if isinstance(number, int) else None
 
 
-def constraint_name(error: BaseException) -> str | None:
-    """The constraint's name where the driver has it as a field of its own."""
-    diagnosis = getattr(getattr(error, "orig", None), "diag", None)
-    name = getattr(diagnosis, "constraint_name", None)
-    return str(name) if name else None
+def only_where(dialect: Dialect) -> str:
+    """Where foreign keys are checked, if that is not everywhere; for a person to read."""
+    if dialect.family == "sqlite":
+        return "on connections that say PRAGMA foreign_keys=ON, and on no others"
+    return ""

@@ -67,8 +67,8 @@ def _rows(facts: Facts, counts: Counts, dialect: Dialect) -> Iterator[Finding]:
             "high",
             f"{_count(counts.dangling, 'row')} of {reference.child} {_verb(counts.dangling, 'name')} "
             f"{_count(counts.missing_parents, 'row')} of {parent} that {_be(counts.missing_parents)} "
-            "not there.",
-            f"{command('plan', reference)} shows the migration that sets them aside and mends them.",
+            "not there; the plan shows how they are set aside and mended.",
+            command("plan", reference),
             listing(reference, key, "dangling", dialect),
         )
     if counts.null and not reference.nullable:
@@ -76,9 +76,8 @@ def _rows(facts: Facts, counts: Counts, dialect: Dialect) -> Iterator[Finding]:
             "null-reference",
             "high",
             f"{columns} is NULL in {_count(counts.null, 'row')} of {reference.child}; "
-            "a foreign key alone would let them pass.",
-            f"{command('plan', reference)} shows the migration that mends them and ends in NOT NULL. "
-            "Where NULL is right, say --nullable.",
+            "a foreign key alone would let them pass. Where NULL is right, say --nullable.",
+            command("plan", reference),
             listing(reference, key, "null", dialect),
         )
     if counts.partial:
@@ -116,7 +115,7 @@ def _standing(facts: Facts, dialect: Dialect, origin: Origin) -> Iterator[Findin
             "missing-foreign-key",
             "medium",
             f"{reference} is not declared in the database: {looks}.",
-            command("plan", reference),
+            command("revision", reference),
         )
     elif facts.state == "enforced" and (key.validated is False or facts.null_check == "not valid"):
         yield Finding(

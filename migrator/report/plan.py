@@ -16,6 +16,7 @@ from migrator.detect import Counts
 from migrator.dialects.base import Problem
 from migrator.plan import Plan, Proof, Restore, Sql, Step, Sweep
 from migrator.policy import Policy
+from migrator.report.findings import command
 from migrator.report.json import head, side
 from migrator.report.model import DatabaseInfo
 from migrator.report.values import plain
@@ -148,6 +149,9 @@ def print_plan(report: PlanReport, console: Console, *, all_sql: bool = False) -
             console.print(Text(f"  {plan.operation}", style="bold"))
             for number, step in enumerate(plan.steps, 1):
                 _print_step(number, step, one, console, all_sql)
+        console.print()
+        following = command("revision", one.facts.reference)
+        console.print(Text.assemble(("  next  ", "dim"), following), soft_wrap=True)
 
 
 def _print_step(number: int, step: Step, one: PlannedReference, console: Console, all_sql: bool) -> None:

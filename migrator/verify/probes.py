@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 
 from migrator.catalog import Facts
 from migrator.dialects import Dialect
-from migrator.dialects.violations import Rule, violated
+from migrator.dialects.violations import Rule, only_where, violated
 from migrator.predicate import table_clause
 from migrator.report.findings import command
 from migrator.settings import Settings
@@ -70,7 +70,9 @@ def _check(connection: Connection, dialect: Dialect, facts: Facts, what: What) -
     if outcome.rejected is None:
         return Check(slug, "skipped", f"{row} could not be tried: {outcome.why}")
     if outcome.rejected:
-        return Check(slug, "passed", f"{row} was refused ({outcome.why}, rolled back)")
+        where = only_where(dialect) if what == "dangling" else ""
+        told = f"{row} was refused ({outcome.why}, rolled back)"
+        return Check(slug, "passed", f"{told}: {where}" if where else told)
     return Check(
         slug,
         "failed",

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from migrator.blog import models
 from migrator.blog.seed import SeedCounts, seed
+from migrator.cli.options import read_only_session
 from tests.operations.orphan_cases import all_cases, composite, fill, key, simple, table
 from tests.operations.reporting import check_schema, run
 
@@ -289,6 +290,35 @@ def test_a_database_file_that_may_not_be_written_to_is_reported_on(
     finally:
         place.chmod(0o755)
     assert ran.json["summary"]["orphans"] == seeded.null + seeded.dangling
+
+
+@pytest.mark.engines("sqlite")
+def test_a_database_in_wal_mode_is_left_alone_with_nothing_beside_it(
+    database: Database, tmp_path: Path
+) -> None:
+    """A reader in WAL mode needs files beside the database; none are left there."""
+    seeded = _blog(database)
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+    copy = tmp_path / "wal.db"
+    shutil.copy(str(sa.make_url(database.url).database), copy)
+    before = copy.read_bytes()
+    ran = run("report", "--url", f"sqlite:///{copy}", "-r", BLOG, "--format", "json")
+    assert ran.json["summary"]["orphans"] == seeded.null + seeded.dangling
+    assert os.listdir(tmp_path) == [copy.name]
+    assert copy.read_bytes() == before
+
+
+def test_a_reports_session_cannot_write(database: Database) -> None:
+    """Whatever a report might try by mistake, the database refuses it."""
+    _blog(database)
+    statement = sa.delete(models.Base.metadata.tables["post"])
+    with (
+        read_only_session(database.url, None) as session,
+        pytest.raises(sa.exc.DBAPIError, match=r"(?i)read.?only"),
+    ):
+        session.connection.execute(statement)
+    assert run("report", "--url", database.url).code == 3
 
 
 def test_estimate_says_that_it_estimates(database: Database) -> None:

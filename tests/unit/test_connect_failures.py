@@ -54,3 +54,19 @@ def test_the_urls_own_timeout_is_kept() -> None:
     _, arguments = engine.dialect.create_connect_args(engine.url)
     assert arguments["connect_timeout"] == "9"
     engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("url", "driver"),
+    [
+        ("postgresql+asyncpg://me@h/blog", "psycopg"),
+        ("mysql+aiomysql://me@h/blog", "pymysql"),
+        ("sqlite+aiosqlite:///:memory:", "pysqlite"),
+        ("postgresql+psycopg://me@h/blog", "psycopg"),
+    ],
+)
+def test_an_asyncio_url_is_opened_without_asyncio(url: str, driver: str) -> None:
+    """The URL of an application on asyncio can be given as it is."""
+    engine = make_engine(url)
+    assert engine.dialect.driver == driver
+    engine.dispose()
