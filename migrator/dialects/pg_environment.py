@@ -4,11 +4,11 @@ connection really ends. Everything is read; nothing is tried out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, RowMapping
+from sqlalchemy.engine import Connection
 
 from migrator.catalog import Facts
 from migrator.dialects import pg_locks
@@ -80,7 +80,7 @@ def problems(connection: Connection, facts: Facts, settings: Settings) -> Iterat
         settings: `long_transaction` says how old is too old.
     """
     server = connection.execute(sa.text(_SERVER)).mappings().one()
-    found = list(_server(server))
+    found = list(server_problems(dict(server)))
     yield from found
     if any(problem.severity == "refuse" for problem in found):
         return
@@ -90,7 +90,8 @@ def problems(connection: Connection, facts: Facts, settings: Settings) -> Iterat
     yield from _slots(connection)
 
 
-def _server(server: RowMapping) -> Iterator[Problem]:
+def server_problems(server: Mapping[str, Any]) -> Iterator[Problem]:
+    """What the server and our place on it say, as `_SERVER` reads them."""
     if server["standby"]:
         yield Problem(
             "refuse",
