@@ -6,6 +6,8 @@ the night (home-assistant 125211). So inbound foreign keys are read before the f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -16,11 +18,16 @@ from migrator.worklist import KIND, Worklist
 
 
 def refuse_dependants(
-    connection: Connection, facts: Facts, worklist: Worklist, kinds: tuple[str, ...] = KINDS
+    connection: Connection,
+    facts: Facts,
+    worklist: Worklist,
+    protected: Sequence[ForeignKey],
+    kinds: tuple[str, ...] = KINDS,
 ) -> None:
-    """Stop where deleting the listed orphans would touch, or be stopped by, other rows.
+    """Stop where deleting the listed orphans would be stopped by, or must not touch, other rows.
 
     Args:
+        protected: the foreign keys whose rows the policy does not allow to go along.
         kinds: the kinds of orphan that are to be deleted.
 
     Raises:
@@ -28,8 +35,9 @@ def refuse_dependants(
     """
     found = [
         (fk, count)
-        for fk in facts.child.inbound
-        if (count := _referring(connection, facts, worklist, fk, kinds))
+        for fk in protected
+        if fk.parent.name == facts.child.name.name
+        and (count := _referring(connection, facts, worklist, fk, kinds))
     ]
     if not found:
         return
@@ -39,7 +47,8 @@ def refuse_dependants(
     )
     raise Refused(
         f"Deleting the orphans of {facts.reference} would touch rows that refer to them: {listed}.",
-        hint="Use on_dangling=backfill, or settle those rows first.",
+        hint="Use on_dangling=backfill, or Delete(dependants='delete') in the revision, or settle those "
+        "rows first.",
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 from migrator.errors import UsageError
 
@@ -45,10 +47,118 @@ class Backfill(Policy):
 
 
 @dataclass(frozen=True)
+class Expression(Policy):
+    """Give the reference what SQL expressions over the child row come to, where that is a parent.
+
+    Args:
+        sql: one expression for each column of the reference, over the child's columns. It is SQL of
+            yours and is taken as it stands.
+    """
+
+    name: ClassVar[str] = "expression"
+    sql: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.sql, str):
+            object.__setattr__(self, "sql", (self.sql,))
+
+    def to_json(self) -> dict[str, Any]:
+        return {"policy": self.name, "sql": list(self.sql)}
+
+
+@dataclass(frozen=True)
+class Lookup(Policy):
+    """Give the reference what another table says for the row; a row it does not know is left to the
+    next policy of a chain.
+
+    Args:
+        table: `table` or `schema.table`.
+        on: the child's columns and the lookup's columns that must be equal.
+        value: the lookup's columns that hold the new value, in the reference's order.
+    """
+
+    name: ClassVar[str] = "lookup"
+    table: str = ""
+    on: Mapping[str, str] = field(default_factory=dict)
+    value: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.value, str):
+            object.__setattr__(self, "value", (self.value,))
+
+    def to_json(self) -> dict[str, Any]:
+        return {"policy": self.name, "table": self.table, "on": dict(self.on), "value": list(self.value)}
+
+
+@dataclass(frozen=True)
+class Decisions(Policy):
+    """Give the reference what a person wrote into the file that `migrator report --format csv` wrote; a
+    row without an entry is left to the next policy of a chain.
+
+    Args:
+        path: the CSV file, with `key:<column>` and `new:<column>` columns.
+    """
+
+    name: ClassVar[str] = "decisions"
+    path: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        # The content counts, not the place: a file edited in between is another policy.
+        try:
+            digest = hashlib.sha256(Path(self.path).read_bytes()).hexdigest()
+        except OSError:
+            digest = "unreadable"
+        return {"policy": self.name, "sha256": digest}
+
+
+@dataclass(frozen=True)
+class CreateParents(Policy):
+    """Insert the missing parents under the very keys the dangling rows name, so that the reference
+    becomes true. For dangling rows only; the rows themselves are not touched.
+
+    Args:
+        values: stated values for the new parents' other columns; columns the parent does not have are
+            left out.
+    """
+
+    name: ClassVar[str] = "create-parents"
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"policy": self.name, "values": dict(self.values)}
+
+
+@dataclass(frozen=True)
+class Chain(Policy):
+    """The first of several policies that has an answer for the row: `Chain(Lookup(...), Backfill())`."""
+
+    name: ClassVar[str] = "chain"
+    policies: tuple[Policy, ...] = ()
+
+    def __init__(self, *policies: Policy) -> None:
+        object.__setattr__(self, "policies", policies)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"policy": self.name, "policies": [policy.to_json() for policy in self.policies]}
+
+
+@dataclass(frozen=True)
 class Delete(Policy):
-    """Remove the orphan; its whole row stays in quarantine."""
+    """Remove the orphan; its whole row stays in quarantine.
+
+    Args:
+        dependants: what of rows that refer to it by declared foreign keys: `quarantine` captures what
+            the server will cascade to or set to NULL, any depth, and refuses where ON DELETE is RESTRICT
+            or NO ACTION; `delete` removes (and captures) those too; `refuse` stops where there are any.
+    """
 
     name: ClassVar[str] = "delete"
+    dependants: Literal["quarantine", "delete", "refuse"] = "quarantine"
+
+    def to_json(self) -> dict[str, Any]:
+        if self.dependants == "quarantine":
+            return {"policy": self.name}
+        return {"policy": self.name, "dependants": self.dependants}
 
 
 @dataclass(frozen=True)
@@ -72,7 +182,16 @@ class Keep(Policy):
     name: ClassVar[str] = "keep"
 
 
-_BY_NAME: dict[str, type[Policy]] = {cls.name: cls for cls in (Backfill, Delete, SetNull, Refuse, Keep)}
+_BY_NAME: dict[str, type[Policy]] = {
+    cls.name: cls for cls in (Backfill, CreateParents, Delete, SetNull, Refuse, Keep)
+}
+
+
+def flat(policy: Policy) -> tuple[Policy, ...]:
+    """The policies of a chain, in order; a policy that is none is a chain of itself."""
+    if isinstance(policy, Chain):
+        return tuple(one for each in policy.policies for one in flat(each))
+    return (policy,)
 
 
 def policy_named(name: str, default: Policy | None = None) -> Policy:

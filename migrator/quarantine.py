@@ -35,8 +35,9 @@ NEW = OWN_PREFIX + "new_"
 
 #: What became of a quarantined row.
 HELD, RESTORED, CONFLICT, HEALED = "held", "restored", "conflict", "healed"
-#: What was done to the live row.
-DELETED, CHANGED = "deleted", "changed"
+#: What was done to the live row: removed; its reference changed; made by us; left as it is, and kept as
+#: evidence of who named a parent that we made.
+DELETED, CHANGED, CREATED, KEPT = "deleted", "changed", "created", "kept"
 
 
 @dataclass(frozen=True)
@@ -75,40 +76,56 @@ class Mirror:
         return [alias.c[f"{NEW}{at}"] for at in range(len(self.reference_columns))]
 
 
-def mirror_name(reference: Reference, table: TableName) -> TableName:
+def mirror_name(reference: Reference, table: TableName, changed: Sequence[str] = ()) -> TableName:
     """The mirror of a table under a reference: the same in every run, and never another's."""
     key = journal.reference_key(reference)[:8]
-    return TableName(short_name(OWN_PREFIX + "q", key, table.name, limit=60))
+    return TableName(short_name(OWN_PREFIX + "q", key, table.name, *changed, limit=60))
 
 
-def ensure(connection: Connection, dialect: Dialect, reference: Reference, table: Table) -> Mirror:
+def ensure(
+    connection: Connection,
+    dialect: Dialect,
+    reference: Reference,
+    table: Table,
+    changed: tuple[str, ...] = (),
+) -> Mirror:
     """The mirror of `table`, created or brought up to the columns the table has now.
 
     A column gained since is added to the mirror; one lost since stays, with the rows that had it.
+
+    Args:
+        changed: columns of a dependant that the server will set to NULL; such rows have a mirror apart.
     """
-    mirror = mirror_of(reference, table)
-    if not sa.inspect(connection).has_table(mirror.name.name):
-        for statement in creation(dialect, mirror, table):
-            _run(connection, statement)
-    else:
-        there = {column["name"] for column in sa.inspect(connection).get_columns(mirror.name.name)}
-        for column in table.columns:
-            if column.name not in there:
-                added = dialect.mirror_column(column)
-                _run(connection, f"ALTER TABLE {dialect.table_sql(mirror.name)} ADD COLUMN {added}")
+    mirror = mirror_of(reference, table, changed)
+    inspector = sa.inspect(connection)
+    create_table, create_index = creation(dialect, mirror, table)
+    # The line first: a line without a table is ignored, a table without a line would be lost sight of.
+    if not inspector.has_table(mirror.name.name):
+        _remember(connection, reference, mirror)
+        _run(connection, create_table)
+        _run(connection, create_index)
+        return mirror
+    if not inspector.get_indexes(mirror.name.name):
+        _run(connection, create_index)
+    there = {column["name"] for column in inspector.get_columns(mirror.name.name)}
+    for column in table.columns:
+        if column.name not in there:
+            added = dialect.mirror_column(column)
+            _run(connection, f"ALTER TABLE {dialect.table_sql(mirror.name)} ADD COLUMN {added}")
     _remember(connection, reference, mirror)
     return mirror
 
 
-def mirror_of(reference: Reference, table: Table) -> Mirror:
+def mirror_of(reference: Reference, table: Table, changed: tuple[str, ...] = ()) -> Mirror:
     """The mirror that a table of these columns gets under a reference; made or not."""
+    own = reference.columns if table.name.name == reference.child.name else ()
     return Mirror(
-        mirror_name(reference, table.name),
+        mirror_name(reference, table.name, changed),
         table.name,
         tuple(column.name for column in table.columns),
         tuple(column.name for column in table.stored_columns),
         table.key,
-        reference.columns if table.name.name == reference.child.name else (),
+        changed or own,
     )
 
 
@@ -216,8 +233,7 @@ def held(connection: Connection, mirror: Mirror) -> int:
 
 
 def drop(connection: Connection, dialect: Dialect, mirror: Mirror) -> None:
-    """Remove an empty mirror and its line in the manifest. The table goes first: a line without a
-    table is ignored, a table without a line would be lost sight of."""
+    """Remove an empty mirror and its line in the manifest, the table first: see `ensure`."""
     if held(connection, mirror):
         raise StepFailed(f"Quarantine {mirror.name} still holds rows of {mirror.source}; it is not dropped.")
     _run(connection, f"DROP TABLE {dialect.table_sql(mirror.name)}")
@@ -258,4 +274,4 @@ def _text(value: str) -> ColumnElement[str]:
 
 
 def _run(connection: Connection, statement: str) -> None:
-    connection.execution_options(no_parameters=True).exec_driver_sql(statement)
+    connection.exec_driver_sql(statement, execution_options={"no_parameters": True})

@@ -12,12 +12,12 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from migrator import quarantine
 from migrator.catalog import Facts
+from migrator.closure import Closure, remove
 from migrator.context import Context
 from migrator.errors import StepFailed
-from migrator.policy import Backfill, Delete, Policy, SetNull
 from migrator.predicate import table_clause
-from migrator.quarantine import CHANGED, DELETED, Mirror
-from migrator.sentinel import make_target
+from migrator.quarantine import CHANGED, DELETED, ID, Mirror
+from migrator.values import Source, evaluated, settles
 from migrator.worklist import bound
 
 Key = tuple[Any, ...]
@@ -25,6 +25,9 @@ Key = tuple[Any, ...]
 
 class Repair(Protocol):
     """What is done to a batch of orphans of one kind."""
+
+    def takes(self, connection: Connection, keys: Sequence[Key], kind: str) -> list[Key]:
+        """Which of these rows, locked by the caller, it has an answer for."""
 
     def apply(self, connection: Connection, keys: Sequence[Key], kind: str) -> int:
         """Capture and change these rows, locked by the caller, in the caller's transaction.
@@ -36,14 +39,25 @@ class Repair(Protocol):
 
 @dataclass(frozen=True)
 class Remove:
-    """Delete the rows."""
+    """Delete the rows.
+
+    Args:
+        closure: what refers to them by declared foreign keys, and what becomes of that.
+    """
 
     context: Context
     mirror: Mirror
+    closure: Closure
+
+    def takes(self, connection: Connection, keys: Sequence[Key], kind: str) -> list[Key]:
+        """All of them."""
+        return list(keys)
 
     def apply(self, connection: Connection, keys: Sequence[Key], kind: str) -> int:
         """See `Repair.apply`."""
         dialect = self.context.dialect
+        if self.closure.edges:
+            return remove(self.context, connection, self.closure, self.mirror, keys, kind)
         captured = quarantine.capture(
             connection, dialect, self.mirror, keys, run_id=self.context.run.id, kind=kind, action=DELETED
         )
@@ -65,6 +79,10 @@ class Repoint:
     facts: Facts
     mirror: Mirror
     value: Key | None
+
+    def takes(self, connection: Connection, keys: Sequence[Key], kind: str) -> list[Key]:
+        """All of them."""
+        return list(keys)
 
     def apply(self, connection: Connection, keys: Sequence[Key], kind: str) -> int:
         """See `Repair.apply`."""
@@ -106,18 +124,57 @@ class Repoint:
         ]
 
 
-def repair_for(
-    context: Context, connection: Connection, facts: Facts, mirror: Mirror, policy: Policy
-) -> Repair | None:
-    """The repair a policy asks for; None where the rows are to stay as they are. A missing sentinel
-    row is created here, in a transaction of its own."""
-    if isinstance(policy, Delete):
-        return Remove(context, mirror)
-    if isinstance(policy, SetNull):
-        return Repoint(context, facts, mirror, None)
-    if isinstance(policy, Backfill):
-        return Repoint(context, facts, mirror, make_target(context, connection, facts, policy))
-    return None
+@dataclass(frozen=True)
+class RepointEach:
+    """Give the reference columns a value of each row's own, where that value is a parent."""
+
+    context: Context
+    facts: Facts
+    mirror: Mirror
+    source: Source
+
+    def takes(self, connection: Connection, keys: Sequence[Key], kind: str) -> list[Key]:
+        """Those whose value is a parent now."""
+        reference, key = self.facts.reference, self.mirror.key
+        relation = evaluated(
+            reference,
+            self.source,
+            key,
+            self.mirror.columns,
+            lambda child: self.context.dialect.key_in([child.c[column] for column in key], keys),
+        )
+        columns = [relation.c[f"k{at}"] for at in range(len(key))]
+        return [
+            tuple(row) for row in connection.execute(sa.select(*columns).where(settles(reference, relation)))
+        ]
+
+    def apply(self, connection: Connection, keys: Sequence[Key], kind: str) -> int:
+        """See `Repair.apply`. The value is computed once, at the capture, and taken from there: what
+        it is computed from may change between two statements."""
+        dialect, reference, mirror = self.context.dialect, self.facts.reference, self.mirror
+        newest = int(connection.scalar(sa.select(sa.func.max(mirror.clause.c[ID]))) or 0)
+        captured = quarantine.capture(
+            connection,
+            dialect,
+            mirror,
+            keys,
+            run_id=self.context.run.id,
+            kind=kind,
+            action=CHANGED,
+            new_values=self.source.values(mirror.source_clause.alias("c")),
+        )
+        target, kept = mirror.source_clause, mirror.clause.alias("m")
+        same = [kept.c[column] == target.c[column] for column in mirror.key]
+        this_batch = kept.c[ID] > sa.literal_column(str(newest))
+        values: dict[Any, Any] = {
+            target.c[column]: sa.select(new).where(*same, this_batch).correlate(target).scalar_subquery()
+            for column, new in zip(reference.columns, mirror.new(kept), strict=True)
+        }
+        for column in dialect.change_extras(self.facts.child):
+            values[target.c[column]] = target.c[column]
+        condition = dialect.key_in([target.c[column] for column in mirror.key], keys)
+        changed = connection.execute(sa.update(target).values(values).where(condition)).rowcount
+        return _same(mirror, captured, changed, len(keys), "updated")
 
 
 def _same(mirror: Mirror, captured: int, changed: int, wanted: int, verb: str) -> int:

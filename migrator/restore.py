@@ -39,23 +39,25 @@ class Restored:
         return Restored(self.restored + other.restored, self.conflicts + other.conflicts)
 
 
-def restore_mirror(context: Context, mirror: Mirror, size: BatchSize) -> Restored:
-    """Every held row of a mirror, newest first (the last change is undone first), in batches.
+def restore_mirror(context: Context, mirror: Mirror, size: BatchSize, action: str) -> Restored:
+    """Every held row of a mirror that was changed in one way, in batches. Removed rows come back in the
+    order they went (what is referred to before what refers to it), changes are undone newest first.
 
     Args:
         context: the run.
         mirror: the quarantine table.
         size: the batch size to begin with.
+        action: `deleted` or `changed`.
     """
     total = Restored()
     with context.sessions.work() as connection:
         goal = quarantine.held(connection, mirror)
-        below: int | None = None
-        while ids := _page(connection, mirror, below, size.rows):
+        past: int | None = None
+        while ids := page(connection, mirror, action, past, size.rows):
             context.check()
             with context.dialect.transaction(connection):
                 total += put_back(connection, context.dialect, mirror, ids, state=RESTORED)
-            below = ids[-1]
+            past = ids[-1]
             context.progress.rows(f"restore {mirror.source}", total.restored + total.conflicts, goal)
     return total
 
@@ -85,22 +87,26 @@ def put_back(
     for number in again:  # rare: one row changed twice by two sweeps; undo the older change after the newer
         back += _unchange(connection, dialect, mirror, [(n, k) for n, _, k in rows if n == number])
     conflicts = sorted(set(ids) - set(back))
-    _mark(connection, mirror, back, state)
-    _mark(connection, mirror, conflicts, CONFLICT)
+    mark(connection, mirror, back, state)
+    mark(connection, mirror, conflicts, CONFLICT)
     return Restored(len(back), len(conflicts))
 
 
-def _page(connection: Connection, mirror: Mirror, below: int | None, rows: int) -> list[int]:
+def page(connection: Connection, mirror: Mirror, action: str, past: int | None, rows: int) -> list[int]:
+    """The numbers of the next held rows that were changed in one way: removed ones in the order they
+    went, others newest first."""
     clause = mirror.clause
+    number = clause.c[ID]
+    forward = action == DELETED
     query = (
-        sa.select(clause.c[ID])
-        .where(clause.c[STATE].in_(_words(HELD, CONFLICT)))
-        .order_by(clause.c[ID].desc())
+        sa.select(number)
+        .where(clause.c[STATE].in_(_words(HELD, CONFLICT)), clause.c[ACTION] == _words(action)[0])
+        .order_by(number if forward else number.desc())
         .limit(rows)
     )
-    if below is not None:
-        query = query.where(clause.c[ID] < _number(below))
-    return [int(number) for number in connection.execute(query).scalars()]
+    if past is not None:
+        query = query.where(number > _number(past) if forward else number < _number(past))
+    return [int(found) for found in connection.execute(query).scalars()]
 
 
 def _rows(
@@ -163,7 +169,7 @@ def _insert(connection: Connection, dialect: Dialect, mirror: Mirror, numbers: S
         f"WHERE {dialect.quote(ID)} IN ({', '.join(str(int(number)) for number in numbers)}) "
         f"ORDER BY {dialect.quote(ID)}"
     )
-    result = connection.execution_options(no_parameters=True).exec_driver_sql(statement)
+    result = connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
     if result.rowcount != len(numbers):
         raise StepFailed(
             f"{result.rowcount} of {len(numbers)} rows came back to {mirror.source}; the batch was undone.",
@@ -188,10 +194,12 @@ def _unchange(
         _same(live.c[column], new)
         for column, new in zip(mirror.reference_columns, mirror.new(kept), strict=True)
     ]
+    # A dependant may have been nulled first and removed after: removed rows come back whole.
+    as_before = [_same(live.c[column], kept.c[column]) for column in mirror.reference_columns]
     found = connection.execute(
         sa.select(kept.c[ID], *columns)
         .select_from(kept.join(live, sa.and_(*same_key)))
-        .where(kept.c[ID].in_(numbers), *ours)
+        .where(kept.c[ID].in_(numbers), sa.or_(sa.and_(*ours), sa.and_(*as_before)))
     ).all()
     if not found:
         return []
@@ -230,7 +238,8 @@ def _same(left: ColumnElement[Any], right: ColumnElement[Any]) -> ColumnElement[
     return sa.or_(left == right, sa.and_(left.is_(None), right.is_(None)))
 
 
-def _mark(connection: Connection, mirror: Mirror, numbers: Sequence[int], state: str) -> None:
+def mark(connection: Connection, mirror: Mirror, numbers: Sequence[int], state: str) -> None:
+    """Say in the mirror what became of rows; part of the transaction that moved them."""
     if not numbers:
         return
     clause = mirror.clause

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from migrator import journal, quarantine
@@ -9,7 +10,10 @@ from migrator.batches import BatchSize
 from migrator.catalog import Facts
 from migrator.codec import load_key
 from migrator.context import Context
-from migrator.restore import Restored, restore_mirror
+from migrator.decisions import drop_all as drop_decisions
+from migrator.parents import remove_created
+from migrator.quarantine import CHANGED, CONFLICT, CREATED, DELETED, KEPT, RESTORED, Mirror
+from migrator.restore import mark, page, restore_mirror
 from migrator.sentinel import remove_if_unused
 
 
@@ -30,28 +34,68 @@ def restore(context: Context, facts: Facts) -> dict[str, Any]:
     )
     with context.sessions.work() as connection:
         mirrors = quarantine.mirrors(connection, context.reference)
-    total = Restored()
-    kept: list[str] = []
+    restored = _removed(context, mirrors, size)
     for mirror in mirrors:
-        total += restore_mirror(context, mirror, size)
+        restored += restore_mirror(context, mirror, size, CHANGED).restored
+    _created(context, facts, mirrors, size)
+    kept: list[str] = []
+    conflicts = 0
+    for mirror in mirrors:
         with context.sessions.open() as connection:
-            if quarantine.held(connection, mirror):
+            left = quarantine.held(connection, mirror)
+            if left:
                 kept.append(mirror.name.name)
+                conflicts += left
             else:
                 quarantine.drop(connection, context.dialect, mirror)
-    sentinels = _remove_sentinels(context, facts)
-    if total.conflicts:
+    if not kept:
+        with context.sessions.open() as connection:
+            drop_decisions(context.dialect, connection)
+    if conflicts:
         context.progress.note(
-            f"{total.conflicts} row(s) of {context.reference.child} were not restored: the key is taken "
+            f"{conflicts} row(s) of {context.reference.child} were not restored: the key is taken "
             f"again, or the application changed the row. They stay in {', '.join(kept)}; "
             "see `migrator quarantine list`."
         )
-    return {
-        "restored": total.restored,
-        "conflicts": total.conflicts,
-        "kept": kept,
-        "sentinels": sentinels,
-    }
+    sentinels = _remove_sentinels(context, facts)
+    return {"restored": restored, "conflicts": conflicts, "kept": kept, "sentinels": sentinels}
+
+
+def _removed(context: Context, mirrors: Sequence[Mirror], size: BatchSize) -> int:
+    """Removed rows, table after table; again while that still brings some back: tables that refer to
+    each other in a circle have no first one."""
+    total = 0
+    for _ in range(len(mirrors) + 1):
+        done = [restore_mirror(context, mirror, size, DELETED) for mirror in mirrors]
+        total += sum(one.restored for one in done)
+        if not any(one.conflicts for one in done) or not any(one.restored for one in done):
+            break
+    return total
+
+
+def _created(context: Context, facts: Facts, mirrors: Sequence[Mirror], size: BatchSize) -> None:
+    """Parents that we made go, where nothing refers to them but the orphans that named them."""
+    child = next((mirror for mirror in mirrors if mirror.source.name == facts.reference.child.name), None)
+    if child is None:
+        return
+    stay = 0
+    with context.sessions.work() as connection:
+        for mirror in mirrors:
+            past: int | None = None
+            while ids := page(connection, mirror, CREATED, past, size.rows):
+                context.check()
+                with context.dialect.transaction(connection):
+                    gone = remove_created(context, connection, facts, mirror, child, ids)
+                    mark(connection, mirror, gone, RESTORED)
+                    mark(connection, mirror, sorted(set(ids) - set(gone)), CONFLICT)
+                stay += len(ids) - len(gone)
+                past = ids[-1]
+        # The evidence of who named them has served, unless one of them stays.
+        past = None
+        while not stay and (ids := page(connection, child, KEPT, past, size.rows)):
+            with context.dialect.transaction(connection):
+                mark(connection, child, ids, RESTORED)
+            past = ids[-1]
 
 
 def _remove_sentinels(context: Context, facts: Facts) -> int:

@@ -13,15 +13,17 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from migrator import journal
+from migrator.answers import check_answers
 from migrator.batches import BatchSize
 from migrator.catalog import Facts
+from migrator.closure import closure_of
 from migrator.codec import dump_key, load_key
 from migrator.context import Context
 from migrator.dependants import refuse_dependants
 from migrator.errors import Refused, TooManyOrphans
+from migrator.parents import check_parents
 from migrator.plan import Sweep
-from migrator.policy import Backfill, Delete, Keep, Policy, Refuse, SetNull
-from migrator.predicate import KINDS
+from migrator.policy import Backfill, CreateParents, Delete, Keep, Policy, Refuse, SetNull, flat
 from migrator.sentinel import check_sentinel, find_target
 from migrator.worklist import Key, Worklist
 
@@ -93,10 +95,13 @@ def gate(
                 f"if it is, allow it with -x max_orphan_share={min(1.0, touched / max(total, 1)):.2f}.",
             )
         for name, count in counts.items():
-            _allow(connection, facts, name, policies[name], count)
-        doomed = tuple(name for name in KINDS if isinstance(policies[name], Delete) and counts.get(name))
-        if doomed:
-            refuse_dependants(connection, facts, worklist, doomed)
+            for policy in flat(policies[name]):
+                _allow(connection, facts, name, policy, count)
+            check_answers(context, connection, facts, worklist, policies[name], name)
+            for policy in flat(policies[name]):
+                if isinstance(policy, Delete):
+                    closure = closure_of(connection, context.dialect, facts, policy.dependants, make=False)
+                    refuse_dependants(connection, facts, worklist, closure.protected, (name,))
     except Refused:
         worklist.drop(connection)
         raise
@@ -120,5 +125,7 @@ def _allow(connection: Connection, facts: Facts, name: str, policy: Policy, coun
             f"{count} {name} orphan(s) of {reference} cannot be kept: the constraint would not validate.",
             hint="Use backfill or delete; NULL can be kept where the reference is declared nullable.",
         )
+    if isinstance(policy, CreateParents):
+        check_parents(facts, policy.values)
     if isinstance(policy, Backfill) and find_target(connection, facts, policy) is None:
         check_sentinel(facts, policy)

@@ -24,7 +24,8 @@ from migrator.plan import Sweep
 from migrator.policy import Policy
 from migrator.predicate import breaks, child_alias, kind, none_null, parent_exists
 from migrator.quarantine import HEALED, HELD, ID, Mirror
-from migrator.repair import Repair, repair_for
+from migrator.repair import Repair
+from migrator.repairs import repairs_for
 from migrator.restore import put_back
 from migrator.scan import gate, policies_of, scan
 from migrator.worklist import Key, Worklist
@@ -107,10 +108,11 @@ def _repairs(
     mirror: Mirror,
     worklist: Worklist,
     policies: Mapping[str, Policy],
-) -> dict[str, Repair | None]:
-    """What to do with each kind that is there. A kind that is not there makes no sentinel."""
+) -> dict[str, tuple[Repair, ...]]:
+    """What to do with each kind that is there, first answer first. A kind that is not there makes no
+    sentinel."""
     counts = worklist.counts(connection)
-    return {name: repair_for(context, connection, facts, mirror, policies[name]) for name in counts}
+    return {name: repairs_for(context, connection, facts, mirror, policies[name]) for name in counts}
 
 
 def _settle_all(
@@ -119,7 +121,7 @@ def _settle_all(
     facts: Facts,
     worklist: Worklist,
     mirror: Mirror,
-    repairs: Mapping[str, Repair | None],
+    repairs: Mapping[str, tuple[Repair, ...]],
     step: str,
     detail: dict[str, Any],
 ) -> dict[str, Any]:
@@ -168,7 +170,7 @@ def _batch(
     facts: Facts,
     worklist: Worklist,
     mirror: Mirror,
-    repairs: Mapping[str, Repair | None],
+    repairs: Mapping[str, tuple[Repair, ...]],
     step: str,
     detail: dict[str, Any],
     entries: Sequence[tuple[int, Key]],
@@ -180,11 +182,13 @@ def _batch(
         newest = connection.scalar(sa.select(sa.func.max(mirror.clause.c[ID]))) or 0
         changed: dict[str, int] = {}
         for name, keys in _still_orphans(context, connection, facts, locked).items():
-            repair = repairs.get(name)
-            if repair is None and name not in repairs:
-                continue  # a kind the scan did not see: the next round takes it
-            if repair is not None:
-                changed[name] = repair.apply(connection, keys, name)
+            left = keys
+            for repair in repairs.get(name, ()):  # none for a kind the scan did not see: the next round's
+                mine = repair.takes(connection, left, name) if left else []
+                if mine:
+                    changed[name] = changed.get(name, 0) + repair.apply(connection, mine, name)
+                    taken = set(mine)
+                    left = [key for key in left if key not in taken]
         _, healed = _heal(context, connection, facts, mirror, above=int(newest))
         settled = set(locked)
         worklist.take_off(

@@ -1,0 +1,164 @@
+"""Creating the parents that dangling rows name, so that the reference becomes true."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from migrator import quarantine
+from migrator.catalog import Facts
+from migrator.context import Context
+from migrator.errors import Refused
+from migrator.predicate import all_null, parent_exists, table_clause
+from migrator.quarantine import CREATED, HELD, ID, KEPT, STATE, Mirror
+from migrator.worklist import bound
+
+Key = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class MakeParents:
+    """Insert each missing parent once, under the very key its orphans name.
+
+    Args:
+        mirror: the child's; its rows are kept there as evidence of who named the parent.
+        parents: the parent's; the rows we made, so that the way back can remove them.
+        values: stated values for the parent's other columns.
+    """
+
+    context: Context
+    facts: Facts
+    mirror: Mirror
+    parents: Mirror
+    values: Mapping[str, Any]
+
+    def takes(self, connection: Connection, keys: Sequence[Key], kind: str) -> list[Key]:
+        """The dangling ones: NULL names nobody who could be created."""
+        return list(keys) if kind == "dangling" else []
+
+    def apply(self, connection: Connection, keys: Sequence[Key], kind: str) -> int:
+        """See `repair.Repair.apply`; returns how many orphans are none any more."""
+        reference, dialect = self.facts.reference, self.context.dialect
+        run_id = self.context.run.id
+        kept = quarantine.capture(
+            connection, dialect, self.mirror, keys, run_id=run_id, kind=kind, action=KEPT
+        )
+        child = self.mirror.source_clause.alias("c")
+        rows = dialect.key_in([child.c[column] for column in self.mirror.key], keys)
+        missing = connection.execute(
+            sa.select(*(child.c[column] for column in reference.columns))
+            .distinct()
+            .where(rows, ~parent_exists(reference, child), ~all_null(reference, child))
+        ).all()
+        stated = {name: bound(value) for name, value in self.values.items()}
+        target = table_clause(reference.parent, *reference.parent_columns, *stated)
+        for row in missing:
+            named = dict(zip(reference.parent_columns, (bound(value) for value in row), strict=True))
+            statement = sa.insert(target).values({**stated, **named})
+            connection.execute(statement)
+        if missing:
+            self._capture(connection, [tuple(row) for row in missing], kind)
+        return kept
+
+    def _capture(self, connection: Connection, values: list[Key], kind: str) -> None:
+        """The new rows, by the key the orphans name; their own key may be another."""
+        reference, dialect = self.facts.reference, self.context.dialect
+        parent = table_clause(reference.parent, *reference.parent_columns, *self.parents.key).alias("p")
+        columns = [parent.c[column] for column in self.parents.key]
+        found = connection.execute(
+            sa.select(*columns).where(
+                dialect.key_in([parent.c[column] for column in reference.parent_columns], values)
+            )
+        )
+        keys = [tuple(row) for row in found]
+        quarantine.capture(
+            connection,
+            dialect,
+            self.parents,
+            keys,
+            run_id=self.context.run.id,
+            kind=kind,
+            action=CREATED,
+        )
+
+
+def check_parents(facts: Facts, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The stated values the parent has columns for.
+
+    Raises:
+        Refused: a NOT NULL column has neither a default nor a stated value.
+    """
+    parent, reference = facts.parent, facts.reference
+    stated = {name: value for name, value in values.items() if parent.has(name)}
+    for column in parent.columns:
+        given = (
+            column.name in stated
+            or column.name in reference.parent_columns
+            or column.default is not None
+            or column.identity
+            or column.generated
+        )
+        if not column.nullable and not given:
+            raise Refused(
+                f"The parents to be created in {parent.name} need a value for {column.name}: it is NOT NULL, "
+                "has no default, and none is stated.",
+                hint=f"CreateParents(values={{{column.name!r}: ...}}), or choose another policy.",
+            )
+    return stated
+
+
+def remove_created(
+    context: Context, connection: Connection, facts: Facts, parents: Mirror, child: Mirror, ids: Sequence[int]
+) -> list[int]:
+    """Delete parents we made, those to which nothing refers but the orphans that named them. Part of
+    the caller's transaction. Returns the mirror numbers of those gone."""
+    reference = facts.reference
+    made = parents.clause.alias("m")
+    live = table_clause(reference.child, *reference.columns, *child.key).alias("c")
+    evidence = child.clause.alias("k")
+    ours = sa.exists(
+        sa.select(sa.literal_column("1"))
+        .select_from(evidence)
+        .where(
+            *(evidence.c[column] == live.c[column] for column in child.key),
+            evidence.c[quarantine.ACTION] == sa.literal_column(f"'{KEPT}'"),
+            evidence.c[STATE] == sa.literal_column(f"'{HELD}'"),
+        )
+        .correlate(live)
+    )
+    refers = [
+        made.c[theirs] == live.c[mine]
+        for mine, theirs in zip(reference.columns, reference.parent_columns, strict=True)
+    ]
+    used = sa.exists(
+        sa.select(sa.literal_column("1")).select_from(live).where(*refers, ~ours).correlate(made)
+    )
+    conditions = [~used]
+    for fk in facts.parent.inbound:
+        if fk.child.name == reference.child.name and fk.columns == reference.columns:
+            continue
+        other = table_clause(fk.child, *fk.columns).alias("o")
+        same = [
+            other.c[mine] == made.c[theirs]
+            for mine, theirs in zip(fk.columns, fk.parent_columns, strict=True)
+        ]
+        conditions.append(
+            ~sa.exists(sa.select(sa.literal_column("1")).select_from(other).where(*same).correlate(made))
+        )
+    free = connection.execute(
+        sa.select(made.c[ID], *(made.c[column] for column in parents.key)).where(
+            made.c[ID].in_([sa.literal_column(str(number)) for number in ids]), *conditions
+        )
+    ).all()
+    if not free:
+        return []
+    target = parents.source_clause
+    keys = [tuple(row[1:]) for row in free]
+    connection.execute(
+        sa.delete(target).where(context.dialect.key_in([target.c[column] for column in parents.key], keys))
+    )
+    return [int(row[0]) for row in free]

@@ -1,0 +1,65 @@
+"""From a policy to the repairs it asks for, in order; and the sources of values behind them."""
+
+from __future__ import annotations
+
+from sqlalchemy.engine import Connection
+
+from migrator import quarantine
+from migrator.catalog import Facts
+from migrator.closure import closure_of
+from migrator.context import Context
+from migrator.decisions import decided
+from migrator.dialects import Dialect
+from migrator.parents import MakeParents, check_parents
+from migrator.policy import (
+    Backfill,
+    CreateParents,
+    Decisions,
+    Delete,
+    Expression,
+    Lookup,
+    Policy,
+    SetNull,
+    flat,
+)
+from migrator.quarantine import Mirror
+from migrator.reference import TableName
+from migrator.repair import Remove, Repair, Repoint, RepointEach
+from migrator.sentinel import make_target
+from migrator.values import Computed, LookedUp, Source
+
+
+def repairs_for(
+    context: Context, connection: Connection, facts: Facts, mirror: Mirror, policy: Policy
+) -> tuple[Repair, ...]:
+    """The repairs a policy asks for, first answer first; none where the rows are to stay. A missing
+    sentinel row is created here, in a transaction of its own."""
+    found: list[Repair] = []
+    for one in flat(policy):
+        source = source_of(context.dialect, connection, facts, one)
+        if source is not None:
+            found.append(RepointEach(context, facts, mirror, source))
+        elif isinstance(one, Delete):
+            closure = closure_of(connection, context.dialect, facts, one.dependants, make=True)
+            found.append(Remove(context, mirror, closure))
+        elif isinstance(one, SetNull):
+            found.append(Repoint(context, facts, mirror, None))
+        elif isinstance(one, Backfill):
+            found.append(Repoint(context, facts, mirror, make_target(context, connection, facts, one)))
+        elif isinstance(one, CreateParents):
+            parents = quarantine.ensure(connection, context.dialect, facts.reference, facts.parent)
+            found.append(MakeParents(context, facts, mirror, parents, check_parents(facts, one.values)))
+    return tuple(found)
+
+
+def source_of(dialect: Dialect, connection: Connection, facts: Facts, policy: Policy) -> Source | None:
+    """Where each row's own value comes from; None for a policy that gives all rows the same."""
+    reference = facts.reference
+    if isinstance(policy, Expression):
+        return Computed(reference, policy.sql)
+    if isinstance(policy, Lookup):
+        schema, _, name = policy.table.rpartition(".")
+        return LookedUp(reference, TableName(name, schema or None), tuple(policy.on.items()), policy.value)
+    if isinstance(policy, Decisions):
+        return decided(dialect, connection, facts, policy.path)
+    return None
