@@ -24,13 +24,30 @@ if TYPE_CHECKING:
         validate_reference,
     )
     from migrator.errors import MigratorError
-    from migrator.policy import Backfill, Delete, Keep, Policy, Refuse, SetNull
+    from migrator.policy import (
+        Backfill,
+        Chain,
+        CreateParents,
+        Decisions,
+        Delete,
+        Expression,
+        Keep,
+        Lookup,
+        Policy,
+        Refuse,
+        SetNull,
+    )
     from migrator.reference import Reference
 
 __all__ = [
     "Backfill",
+    "Chain",
+    "CreateParents",
+    "Decisions",
     "Delete",
+    "Expression",
     "Keep",
+    "Lookup",
     "MigratorError",
     "Policy",
     "Reference",
@@ -44,11 +61,11 @@ __all__ = [
     "validate_reference",
 ]
 
-_HOME = {
-    **dict.fromkeys(("Backfill", "Delete", "Keep", "Policy", "Refuse", "SetNull"), "policy"),
-    "MigratorError": "errors",
-    "Reference": "reference",
-}
+_POLICIES = (
+    "Backfill", "Chain", "CreateParents", "Decisions", "Delete", "Expression", "Keep", "Lookup", "Policy",
+    "Refuse", "SetNull",
+)  # fmt: skip
+_HOME = {**dict.fromkeys(_POLICIES, "policy"), "MigratorError": "errors", "Reference": "reference"}
 
 
 def __getattr__(name: str) -> Any:
