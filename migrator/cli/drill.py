@@ -86,9 +86,10 @@ def command(
     \b
     Exit codes:
       0    after the downgrade everything is as it was before, and the second upgrade led to the same
-      1    an act could not be carried through: a revision failed
+      1    an act could not be carried through: a revision failed, say
       2    the command makes no sense as given
       3    something differs, and the verdict names the first table, column and keys; or a check failed
+           of several acts that did not pass, the first decides between 1 and 3
       4    refused: not a staging copy, or no copy can be made; nothing was changed
       130  stopped by Ctrl-C; the copy is dropped
     """

@@ -14,6 +14,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import Script, ScriptDirectory
+from alembic.script.revision import RevisionError
 from alembic.util.exc import CommandError
 from sqlalchemy.engine import URL
 
@@ -89,7 +90,7 @@ class Environment:
         try:
             upper = script.get_current_head() if target in ("head", "heads") else target
             found = list(script.iterate_revisions(upper or BASE, start))
-        except CommandError as error:
+        except (CommandError, RevisionError) as error:
             raise UsageError(
                 f"There is no way from {start} to {target}: {error}.",
                 hint="`alembic heads` and `alembic history` say what there is; name one with --to.",

@@ -165,9 +165,13 @@ class Drill:
 
     @property
     def exit_code(self) -> int:
-        """1 when an act could not be carried through, 3 when something differs, else 0."""
-        states = {act.status for act in self.acts}
-        return 1 if "failed" in states else 3 if "differs" in states else 0
+        """0 when every act passed; else by the first that did not, for what comes after may only follow from
+        it: 3 when something differs, 1 when it could not be carried through."""
+        return {"failed": 1, "differs": 3}[self._first.status] if self._first else 0
+
+    @property
+    def _first(self) -> ActResult | None:
+        return next((act for act in self.acts if act.status in ("failed", "differs")), None)
 
     @property
     def identical(self) -> bool | None:
@@ -183,14 +187,13 @@ class Drill:
     @property
     def verdict(self) -> str:
         """The one line that matters."""
-        if self.exit_code == 0:
+        act = self._first
+        if act is None:
             return "Identical: after upgrade and downgrade every table, column and row is as it was before."
-        failed = next((act for act in self.acts if act.status == "failed"), None)
-        if failed is not None:
-            return f"Failed in “{failed.title}”: {failed.summary}"
-        differs = next(act for act in self.acts if act.status == "differs")
-        first = f" {describe(differs.differences[0])}" if differs.differences else f" {differs.summary}"
-        return f"Not the same in “{differs.title}”:{first}"
+        if act.status == "failed":
+            return f"Failed in “{act.title}”: {act.summary}"
+        said = describe(act.differences[0]) if act.differences else act.summary
+        return f"Not as it should be in “{act.title}”: {said}"
 
     def act(self, slug: str) -> ActResult | None:
         """The act of that name, if it is among them."""

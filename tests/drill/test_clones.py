@@ -1,0 +1,139 @@
+"""A copy is dropped whatever happens, and what a killed drill leaves is found by its name."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from migrator.drill.clone import cloned
+from migrator.drill.clones import PREFIX
+from migrator.errors import Refused
+from migrator.fingerprint import take
+from tests.conftest import Database
+from tests.drill.harness import RESTORE, SWEEP, blog, copies, copy_url, environment, hold, url_of
+from tests.operations.reporting import run
+
+
+def test_the_copy_goes_when_somebody_stops_the_drill(database: Database, tmp_path: Path) -> None:
+    """Ctrl-C in the middle of the upgrade."""
+    blog(database)
+    there = copies(database)
+    seen: list[str] = []
+
+    def stop(told: str) -> None:
+        if told.startswith("up to"):
+            seen.extend(set(copies(database)) - set(there))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        hold(database, stop, ini=environment(tmp_path, (SWEEP, RESTORE)))
+
+    assert len(seen) == 1
+    assert seen[0].startswith(PREFIX)
+    assert set(copies(database)) <= set(there)
+
+
+def test_a_kept_copy_is_left_over_until_it_is_dropped(database: Database, tmp_path: Path) -> None:
+    """`--keep` keeps; `--leftovers` lists; `--drop-leftovers` drops."""
+    blog(database)
+    there = copies(database)
+    ini = environment(tmp_path, ("pass", "pass"))
+
+    found = run("drill", "--url", database.url, "--config", str(ini), "--keep", "--quick", "--format", "json")
+
+    assert found.code == 0, found.out
+    (copy,) = set(copies(database)) - set(there)
+    assert copy in found.json["place"]["name"]
+    # On SQLite this process itself counts as being at work in it.
+    if database.family != "sqlite":
+        assert f"{copy}  " in run("drill", "--url", database.url, "--leftovers").out
+    _drop(database, copy)
+    assert copy not in copies(database)
+
+
+def test_a_killed_drills_copy_is_swept(database: Database, tmp_path: Path) -> None:
+    """Killed in the middle, it leaves its copy: in use before, left over after, then gone; the database
+    itself is as it was."""
+    blog(database)
+    before, there = take(database.engine), copies(database)
+    ini = environment(tmp_path, ("__import__('time').sleep(120)", "pass"))
+    command = [sys.executable, "-m", "migrator", "drill", "--url", database.url, "--config", str(ini)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if "up to r1" in line:
+                break
+        (copy,) = set(copies(database)) - set(there) or pytest.fail("".join(said))
+        listed = run("drill", "--url", database.url, "--leftovers").out
+        assert f"{copy}  " in listed
+        assert "in use" in next(line for line in listed.splitlines() if copy in line)
+        process.kill()
+        process.communicate()
+
+    gone = run("drill", "--url", database.url, "--drop-leftovers")
+
+    assert gone.code == 0, gone.err
+    assert f"{copy}  dropped" in gone.out
+    assert copy not in copies(database)
+    assert before.identical(take(database.engine))
+
+
+@pytest.mark.engines("postgresql")
+def test_somebody_connected_is_named_or_worked_around(database: Database) -> None:
+    """TEMPLATE wants the source alone; then pg_dump copies it, or the refusal names who is there."""
+    from migrator.drill.clones.postgresql import _version
+
+    blog(database)
+    other = sa.create_engine(
+        database.url, connect_args={"application_name": "the-shop"}, poolclass=sa.NullPool
+    )
+    try:
+        client = _version("pg_dump")
+    except FileNotFoundError:
+        client = 0
+    with other.connect():
+        if client >= database.version[0]:
+            with cloned(url_of(database)) as clone:
+                assert clone.method.startswith("pg_dump | pg_restore")
+        else:
+            with pytest.raises(Refused, match="the-shop") as refused, cloned(url_of(database)):
+                pass
+            assert "Nothing was changed" in str(refused.value)
+    other.dispose()
+
+
+@pytest.mark.engines("mysql", "mariadb")
+def test_a_plain_copy_keeps_what_text_would_lose(database: Database) -> None:
+    """Zero dates, a FLOAT's last digits, zero in an AUTO_INCREMENT column, invisible columns, a trigger
+    named with its database, a view on a view with an earlier name."""
+    name = database.name
+    with database.engine.begin() as connection:
+        for statement in (
+            "SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'",
+            "CREATE TABLE odd (id INT AUTO_INCREMENT PRIMARY KEY, f FLOAT, d DATE, b BIT(9), j JSON, "
+            "t TIMESTAMP(6) NULL, hidden INT INVISIBLE, g INT AS (id + 1) VIRTUAL)",
+            "INSERT INTO odd (id, f, d, b, j, t, hidden) VALUES "
+            "(0, 16777217.3, '0000-00-00', b'101010101', '{\"a\": [1, 2.50]}', '2024-10-27 01:30:00.1234', 7), "
+            "(9, 1/3, '2024-02-31', b'0', 'null', NULL, NULL)",
+            "CREATE VIEW b_view AS SELECT id, f FROM odd",
+            "CREATE VIEW a_view AS SELECT id FROM b_view",
+            f"CREATE TRIGGER named BEFORE UPDATE ON `{name}`.odd FOR EACH ROW SET new.hidden = old.id",
+        ):
+            connection.exec_driver_sql(statement.replace("%", "%%"))
+
+    with cloned(url_of(database)) as clone:
+        assert not clone.live
+        assert take(database.engine).identical(clone.print, counters=True)
+
+
+def _drop(database: Database, name: str) -> None:
+    from migrator.drill.clones import cloner_for
+
+    cloner_for(url_of(database)).drop(name)
+    assert copy_url(database, name)
