@@ -174,4 +174,4 @@ def _after(columns: Sequence[ColumnElement[Any]], key: Key) -> ColumnElement[boo
 
 
 def _run(connection: Connection, statement: str) -> None:
-    connection.execution_options(no_parameters=True).exec_driver_sql(statement)
+    connection.exec_driver_sql(statement, execution_options={"no_parameters": True})

@@ -16,7 +16,7 @@ from migrator.reference import TableName
 
 def execute(connection: Connection, sql: str) -> list[Any]:
     """Run one statement and fetch all: an open cursor would keep DROP TABLE waiting for ever."""
-    result = connection.execution_options(no_parameters=True).exec_driver_sql(sql)
+    result = connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
     return list(result.all()) if result.returns_rows else []
 
 
