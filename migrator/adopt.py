@@ -67,6 +67,7 @@ def abandon_tables(
     sessions = Sessions.of(bind)
     with lock.hold(sessions), sessions.open() as connection:
         if not journal.exists(connection):
+            journal.drop_if_idle(connection)  # what a crash in the middle of dropping it has left
             return
         created = _created(journal.runs(connection, reference))
         for table in reversed(metadata.sorted_tables):

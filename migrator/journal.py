@@ -77,9 +77,10 @@ MIRROR = sa.Table(
     mysql_charset="utf8mb4",
 )
 
+# Apart from the others: it is held while they are dropped.
 LEASE = sa.Table(
     OWN_PREFIX + "lease",
-    METADATA,
+    sa.MetaData(),
     sa.Column("name", sa.String(64), primary_key=True),
     sa.Column("owner", sa.String(255), nullable=False),
     sa.Column("acquired_at", sa.String(32), nullable=False),
@@ -137,8 +138,10 @@ def exists(connection: Connection) -> bool:
 
 
 def ensure(connection: Connection) -> None:
-    """Create the journal's tables where they are missing. Run under the run lock."""
-    METADATA.create_all(connection, checkfirst=True)
+    """Create the journal's tables where they are missing. Run under the run lock. The table of runs stands
+    for all of them: it is made last and dropped first, so that a crash leaves no journal that has it alone."""
+    for table in (STEP, MIRROR, RUN):
+        table.create(connection, checkfirst=True)
 
 
 def start(connection: Connection, reference: Reference, operation: str, policy: Mapping[str, Any]) -> Run:
@@ -342,17 +345,19 @@ def proved_at(connection: Connection, reference: Reference) -> str | None:
 def drop_if_idle(connection: Connection) -> bool:
     """Drop the journal when nothing is left to take back: no run in force, no mirror table.
     Returns whether it is gone."""
-    if not exists(connection):
-        return True
-    active = connection.scalar(
-        sa.select(sa.func.count())
-        .select_from(RUN)
-        .where(RUN.c.operation.in_(FORWARD), RUN.c.state.not_in(("undone", "refused")))
-    )
-    mirrors = connection.scalar(sa.select(sa.func.count()).select_from(MIRROR))
-    if active or mirrors:
-        return False
-    METADATA.drop_all(connection, checkfirst=True)
+    if exists(connection):
+        active = connection.scalar(
+            sa.select(sa.func.count())
+            .select_from(RUN)
+            .where(RUN.c.operation.in_(FORWARD), RUN.c.state.not_in(("undone", "refused")))
+        )
+        # A line is written before its table and outlives it for a moment: only a table can hold rows.
+        inspector = sa.inspect(connection)
+        mirrors = [name for name in connection.scalars(sa.select(MIRROR.c.name)) if inspector.has_table(name)]
+        if active or mirrors:
+            return False
+    for table in (RUN, STEP, MIRROR):
+        table.drop(connection, checkfirst=True)
     return True
 
 
