@@ -8,7 +8,6 @@ the moment it takes to be refused. What can be tried neither way is said to be u
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,14 +20,11 @@ from migrator.dialects.violations import Rule, only_where, violated
 from migrator.predicate import table_clause
 from migrator.report.findings import command
 from migrator.settings import Settings
-from migrator.verify.madeup import bound, fresh, missing_key, stand_in
+from migrator.verify.another import another_row, rolled_back, send
+from migrator.verify.madeup import bound, missing_key
 from migrator.verify.model import Check
 
 What = Literal["dangling", "null"]
-
-
-class _Undo(Exception):
-    """Ends the probe's transaction with a ROLLBACK."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +80,7 @@ def _check(connection: Connection, dialect: Dialect, facts: Facts, what: What) -
 def _probe(connection: Connection, dialect: Dialect, facts: Facts, what: What) -> _Outcome:
     bad: Mapping[str, Any] | None = dict.fromkeys(facts.reference.columns)
     if what == "dangling":
-        with _rolled_back(connection, dialect):
+        with rolled_back(connection, dialect):
             bad = missing_key(connection, facts)
         if bad is None:
             return _Outcome(None, "no key was found that the parent does not have")
@@ -107,12 +103,12 @@ def _attempt(
     bad: Mapping[str, Any],
 ) -> _Outcome:
     outcome = _Outcome(None, f"{verb}: no row to start from")
-    with _rolled_back(connection, dialect):
+    with rolled_back(connection, dialect):
         statement = statement_for(connection, facts, bad)
         if statement is None:
             return outcome
         try:
-            _run(connection, dialect, statement)
+            send(connection, dialect, statement)
             if what == "dangling" and facts.foreign_key is not None and facts.foreign_key.initially_deferred:
                 # Else the check would come with a COMMIT, which must never be.
                 connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
@@ -125,14 +121,6 @@ def _attempt(
         else:
             outcome = _Outcome(False, verb)
     return outcome
-
-
-@contextmanager
-def _rolled_back(connection: Connection, dialect: Dialect) -> Iterator[None]:
-    """`dialect.transaction` that never commits, whatever happens in it."""
-    with suppress(_Undo), dialect.transaction(connection):
-        yield
-        raise _Undo
 
 
 def _expected(facts: Facts, what: What) -> tuple[Rule, ...]:
@@ -157,37 +145,10 @@ def _reason(dialect: Dialect, error: sa.exc.DBAPIError) -> str:
     }.get(dialect.verdict(error), type(error.orig).__name__)
 
 
-def _run(connection: Connection, dialect: Dialect, statement: sa.Insert | sa.Update) -> None:
-    compiled = statement.compile(dialect=connection.dialect)
-    text = str(compiled)
-    if isinstance(statement, sa.Insert):
-        text = dialect.insert_identity(text)
-    values: Any = compiled.construct_params()
-    if compiled.positional:
-        values = tuple(values[name] for name in compiled.positiontup or ())
-    connection.exec_driver_sql(text, values)
-
-
 def _insert(connection: Connection, facts: Facts, bad: Mapping[str, Any]) -> sa.Insert | None:
-    """An existing row once more, with a new key; in an empty table, a row of stand-ins."""
-    child = facts.child
-    columns = [column.name for column in child.stored_columns]
-    target = table_clause(child.name, *columns)
-    new = {**_new_keys(connection, facts), **bad}
-    if connection.execute(sa.select(sa.literal_column("1")).select_from(target).limit(1)).first() is None:
-        for column in child.stored_columns:
-            if column.name not in new and not column.nullable and column.default is None:
-                value = stand_in(column)
-                if value is None:
-                    return None
-                new[column.name] = value
-        return sa.insert(target).values({target.c[name]: bound(value) for name, value in new.items()})
-    source = table_clause(child.name, *columns).alias("c")
-    row = sa.select(*(bound(new[name]) if name in new else source.c[name] for name in columns))
-    # Named, so that the statement does not depend on the order the columns were created in.
-    return sa.insert(target).from_select(
-        [target.c[name] for name in columns], row.select_from(source).limit(1)
-    )
+    """An existing row once more, with a new key and the bad reference."""
+    row = another_row(connection, facts.child, bad)
+    return row.statement if row else None
 
 
 def _update(connection: Connection, facts: Facts, bad: Mapping[str, Any]) -> sa.Update | None:
@@ -206,19 +167,3 @@ def _update(connection: Connection, facts: Facts, bad: Mapping[str, Any]) -> sa.
     return (
         sa.update(target).where(*same).values({target.c[name]: bound(value) for name, value in bad.items()})
     )
-
-
-def _new_keys(connection: Connection, facts: Facts) -> dict[str, Any]:
-    """A value nobody has for one column of each unique key that the bad reference leaves as it is."""
-    child, made = facts.child, dict[str, Any]()
-    for key in (child.primary_key, *child.unique_keys):
-        if not key or set(key) & {*made, *facts.reference.columns}:
-            continue
-        foreign = {column for other in child.foreign_keys for column in other.columns}
-        for name in sorted(key, key=lambda name: name in foreign):
-            column = child.column(name)
-            value = next(fresh(connection, child.name, column), None) if column.generated is None else None
-            if value is not None:
-                made[name] = value
-                break
-    return made
