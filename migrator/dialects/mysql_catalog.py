@@ -1,8 +1,10 @@
 """Reads a table from `information_schema` and `SHOW CREATE TABLE`.
 
 Neither keeps a metadata lock beyond its statement, inside a transaction or not, so a waiting ALTER
-does not wait for us. Names are compared here and not by the server: MariaDB's information_schema
-compares them without regard to case and accents, whatever `lower_case_table_names` says.
+does not wait for us. But MySQL answers inside a transaction from its snapshot: read facts in autocommit
+mode, or first thing in a transaction. Names are compared here and not by the server: MariaDB's
+information_schema compares them without regard to case and accents, whatever `lower_case_table_names`
+says.
 
 Source: https://dev.mysql.com/doc/refman/8.4/en/information-schema.html,
 https://mariadb.com/kb/en/information-schema-tables/, and the tests beside this project.
@@ -10,7 +12,7 @@ https://mariadb.com/kb/en/information-schema-tables/, and the tests beside this 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -19,8 +21,9 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from migrator.catalog import Column, ForeignKey, Index, Table
+from migrator.catalog import Column, Index, Table
 from migrator.dialects.mysql_definition import ColumnText, columns_of, quote
+from migrator.dialects.mysql_keys import Keys
 from migrator.dialects.mysql_words import GUARD_PREFIX
 from migrator.errors import UnknownTableError
 from migrator.nearest import unknown_table
@@ -42,16 +45,6 @@ _COLUMNS = """
            data_type, table_name
       FROM information_schema.columns
      WHERE table_schema = :database AND table_name = :name ORDER BY ordinal_position"""
-_KEYS = """
-    SELECT k.constraint_schema, k.constraint_name, k.table_name, k.column_name,
-           k.referenced_table_schema, k.referenced_table_name, k.referenced_column_name,
-           r.delete_rule, r.update_rule
-      FROM information_schema.key_column_usage k
-      JOIN information_schema.referential_constraints r
-        ON r.constraint_schema = k.constraint_schema AND r.constraint_name = k.constraint_name
-       AND r.table_name = k.table_name
-     WHERE {where} AND k.referenced_table_name IS NOT NULL
-     ORDER BY k.constraint_schema, k.table_name, k.constraint_name, k.ordinal_position"""
 _INDEXES = """
     SELECT index_name, column_name, non_unique, sub_part, index_type, {visible}, table_name
       FROM information_schema.statistics
@@ -110,6 +103,7 @@ class Catalog:
         view = str(about[1]).upper() == "VIEW" or about[1] == "SYSTEM VIEW"
         indexes = tuple(self._indexes(database, stored))
         triggers = self._triggers(database, stored)
+        keys = Keys(self.connection, self.mariadb, self.database, self.fold)
         texts = {} if view else columns_of(self._show_create(database, stored))
         columns = tuple(self._columns(database, stored, texts))
         return Table(
@@ -122,8 +116,8 @@ class Catalog:
                 for ix in indexes
                 if ix.unique and ix.name != "PRIMARY" and None not in ix.columns
             ),
-            foreign_keys=tuple(self._foreign_keys(database, stored, here)),
-            inbound=tuple(self._inbound(database, stored, here)),
+            foreign_keys=tuple(keys.of(database, stored, here)),
+            inbound=tuple(keys.inbound(database, stored, here)),
             indexes=indexes,
             triggers=tuple(trigger for trigger in triggers if not trigger.startswith(GUARD_PREFIX)),
             estimated_rows=None if about[3] is None else int(about[3]),
@@ -200,42 +194,6 @@ class Catalog:
     def _triggers(self, database: str, stored: str) -> list[str]:
         rows = self._ask(_TRIGGERS, database=database, name=stored)
         return [str(row[0]) for row in rows if self.fold(str(row[1])) == self.fold(stored)]
-
-    def _foreign_keys(self, database: str, stored: str, child: TableName) -> Iterator[ForeignKey]:
-        where = "k.table_schema = :database AND k.table_name = :name"
-        rows = self._ask(_KEYS.format(where=where), database=database, name=stored)
-        for rows_of in _by_constraint(row for row in rows if str(row[2]) == stored):
-            parent = self._named(str(rows_of[0][4]), str(rows_of[0][5]))
-            yield _foreign_key(rows_of, child, parent)
-
-    def _inbound(self, database: str, stored: str, parent: TableName) -> Iterator[ForeignKey]:
-        where = "k.referenced_table_schema = :database AND k.referenced_table_name = :name"
-        rows = self._ask(_KEYS.format(where=where), database=database, name=stored)
-        same = self.fold(stored)
-        for rows_of in _by_constraint(row for row in rows if self.fold(str(row[5])) == same):
-            yield _foreign_key(rows_of, self._named(str(rows_of[0][0]), str(rows_of[0][2])), parent)
-
-    def _named(self, database: str, name: str) -> TableName:
-        """A table of another database keeps its database; one of ours stays portable without."""
-        ours = self.database is not None and self.fold(database) == self.fold(self.database)
-        return TableName(name, None if ours else database)
-
-
-def _by_constraint(rows: Iterable[Record]) -> Iterator[list[Record]]:
-    for _, group in groupby(rows, key=lambda row: (row[0], row[2], row[1])):
-        yield list(group)
-
-
-def _foreign_key(rows: list[Record], child: TableName, parent: TableName) -> ForeignKey:
-    return ForeignKey(
-        name=str(rows[0][1]),
-        child=child,
-        columns=tuple(str(row[3]) for row in rows),
-        parent=parent,
-        parent_columns=tuple(str(row[6]) for row in rows),
-        on_delete=str(rows[0][7]),
-        on_update=str(rows[0][8]),
-    )
 
 
 def _column(row: Record, text: ColumnText | None) -> Column:

@@ -103,7 +103,9 @@ def session_settings(connection: Connection, lock_seconds: int, more: Mapping[st
         lock_seconds: bound of each wait for a metadata or row lock.
         more: settings of one server only, left out where its version does not know them.
     """
-    known = {str(row[0]).lower() for row in connection.exec_driver_sql("SHOW SESSION VARIABLES").all()}
+    wanted = ", ".join(f"'{name}'" for name in more)
+    rows = connection.exec_driver_sql(f"SHOW SESSION VARIABLES WHERE variable_name IN ({wanted})").all()
+    known = {str(row[0]).lower() for row in rows}
     assignments = (
         f"sql_mode = '{sql_mode(connection)}'",
         "foreign_key_checks = 1",
