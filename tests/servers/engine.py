@@ -56,7 +56,17 @@ def running_engine() -> Iterator[Any | None]:
 
 def runs_beside_us() -> bool:
     """Tell whether the daemon is a process of this machine, so that its ports are this machine's."""
-    return _alive(_PID_FILES[0], "dockerd")
+    return is_running(_PID_FILES[0], "dockerd")
+
+
+def is_running(pid_file: Path, program: str) -> bool:
+    """Tell whether a pid file's process runs and is the program that wrote it."""
+    try:
+        status = Path("/proc", pid_file.read_text().strip(), "status").read_text()
+    except (OSError, ValueError):
+        return False
+    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    return fields["Name"] == program and not fields["State"].startswith(("Z", "X"))
 
 
 def _connect() -> Any | None:
@@ -146,18 +156,9 @@ def _clear_leftovers() -> None:
     # A killed daemon leaves its pid files and sockets. Its successor takes a pid that exists, be it another
     # process's by now or a dead child's nobody waited for, for a sign that it still runs.
     for file, program in zip(_PID_FILES, ("dockerd", "containerd"), strict=True):
-        if not _alive(file, program):
+        if not is_running(file, program):
             file.unlink(missing_ok=True)
     if not any(file.exists() for file in _PID_FILES):
         for pattern in _SOCKETS:
             for leftover in _RUN.glob(pattern):
                 leftover.unlink()
-
-
-def _alive(pid_file: Path, program: str) -> bool:
-    try:
-        status = Path("/proc", pid_file.read_text().strip(), "status").read_text()
-    except (OSError, ValueError):
-        return False
-    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
-    return fields["Name"] == program and not fields["State"].startswith(("Z", "X"))
