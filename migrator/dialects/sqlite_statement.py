@@ -75,7 +75,7 @@ class Rebuild:
         lines = [".bail on"]
         for statement in self.statements:
             lines.append(f"-- {' '.join(statement.purpose.split())}")
-            lines += map(_terminated, statement.as_sql())
+            lines += map(terminated, statement.as_sql())
         return "\n".join(lines) + "\n"
 
 
@@ -116,7 +116,8 @@ def _run(execute: Execute, statement: Statement) -> None:
         raise RebuildRefused(f"{statement.refusal[0].upper()}{statement.refusal[1:]} ({found}).")
 
 
-def _terminated(sql: str) -> str:
+def terminated(sql: str) -> str:
+    """A statement as a shell reads it."""
     # Behind a line comment a semicolon would be part of it.
     tokens = tokenize(sql)
     return sql + ("\n;" if tokens and tokens[-1].is_line_comment else ";")

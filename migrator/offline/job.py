@@ -29,6 +29,8 @@ class Job:
         forward_steps: for an inverse: every step of SQL that the upgrade has; those that are not ours
             were found done.
         mirrors: for a restore: the quarantine tables to empty.
+        idle_after: whether the journal has nothing left to take back when this is done, as far as it is
+            known beforehand; a server's script asks the journal itself.
         has_journal: whether this script has seen to it before.
         advance: the facts after a step.
         source: where the facts are from, in words.
@@ -41,6 +43,7 @@ class Job:
     ours: frozenset[str]
     forward_steps: frozenset[str]
     mirrors: tuple[Mirror, ...]
+    idle_after: bool
     has_journal: bool
     advance: Callable[[Facts, Step], Facts]
     source: str

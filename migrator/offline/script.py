@@ -124,6 +124,7 @@ def _job(stage: Stage, operation: ReferenceOperation, policies: Policies, settin
         stage.ours(reference),
         stage.steps(reference),
         tuple(stage.mirrors(facts)),
+        stage.is_idle_without(reference, kind),
         stage.journal_made,
         stage.advance,
         stage.source,

@@ -62,6 +62,7 @@ class Stage:
         self._steps: dict[str, dict[str, dict[str, bool]]] = {}  # by reference and operation: ours?
         self._runs: dict[str, list[journal.Run]] = {}
         self._mirrors: dict[str, list[Mirror]] = {}
+        self._in_force: set[tuple[str, str]] = set()
         self._printed: dict[str, list[Operation]] = {}
         self._lost: set[str] = set()
         self._made: list[sa.MetaData] = [legacy.Base.metadata]
@@ -118,6 +119,12 @@ class Stage:
                 self.trusted = self._revisions(connection) == set(self.context.get_current_heads())
                 if self.server.family == "sqlite":
                     self.rehearsal.copy(connection)
+                if journal.exists(connection):
+                    self._in_force = {
+                        (journal.reference_key(run.reference), run.operation)
+                        for run in journal.runs(connection)
+                        if run.operation in journal.FORWARD and run.state not in ("undone", "refused")
+                    }
         except (ConnectionFailed, UsageError):
             self.url = None
             self.trusted = False
@@ -187,6 +194,20 @@ class Stage:
     def printed(self, reference: Reference) -> frozenset[Operation]:
         """The operations that this script itself has done before."""
         return frozenset(self._printed.get(str(reference), ()))
+
+    def is_idle_without(self, reference: Reference, operation: Operation | None) -> bool:
+        """Whether the journal, where it was read, has nothing else in force than what an inverse of this
+        reference takes back.
+
+        Args:
+            operation: the inverse; None for that of the adoption.
+        """
+        if operation in journal.FORWARD:
+            return False
+        key = journal.reference_key(reference)
+        undone = [INVERSE[each] for each in self.printed(reference) if each not in journal.FORWARD]
+        last = "adopt" if operation is None else INVERSE[operation]
+        return self.trusted and self._in_force <= {(key, each) for each in [*undone, last]}
 
     def run_of(self, operation: Operation, reference: Reference) -> journal.Run | None:
         """The journal's last run of an operation that is in force; None where it was not read."""

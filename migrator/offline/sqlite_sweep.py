@@ -1,0 +1,166 @@
+"""The sweep in one transaction: list the orphans, ask whether it may go on, settle all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+
+from migrator.dialects.sqlite_tokens import quote_name, quote_text
+from migrator.errors import UsageError
+from migrator.offline.job import Job
+from migrator.offline.sqlite_blocks import printed, refuse_if
+from migrator.offline.sqlite_restore import PUT_BACK, moved_back, put_back
+from migrator.offline.sweeping import Sweeping
+from migrator.plan import Step
+from migrator.policy import Backfill, Delete, Keep, Policy, SetNull
+from migrator.predicate import breaks, child_alias, table_clause
+from migrator.quarantine import HEALED, ID, NEW, creation
+from migrator.quarantine import KIND as MIRROR_KIND
+from migrator.sentinel import stated_values
+
+_MARK = "(SELECT id FROM temp.migrator_mark)"
+
+
+def scanned(sweeping: Sweeping) -> Iterator[str]:
+    """List every orphan; stop where something says no."""
+    yield printed("DROP TABLE IF EXISTS temp.migrator_list", sweeping.worklist.creation, sweeping.scan())
+    for gate in sweeping.gates():
+        yield refuse_if(gate.condition, gate.message)
+
+
+def settled(job: Job, sweeping: Sweeping, step: Step) -> Iterator[str]:
+    """Capture and change what is listed, then put back what has found its parent since an earlier sweep."""
+    mirror, words, reference = sweeping.mirror, job.words, job.facts.reference
+    made = [
+        text.replace("CREATE INDEX ", "CREATE INDEX IF NOT EXISTS ", 1) for text in _creation(job, sweeping)
+    ]
+    yield printed(*made, *job.records.mirrored(mirror))
+    yield printed(
+        "DROP TABLE IF EXISTS temp.migrator_mark",
+        f"CREATE TEMP TABLE migrator_mark AS SELECT coalesce(max({quote_name(ID)}), 0) AS id "
+        f"FROM {quote_name(mirror.name.name)}",
+        "DROP TABLE IF EXISTS temp.migrator_target",
+        f"CREATE TEMP TABLE migrator_target (kind, {', '.join(_keys(job))})",
+    )
+    for name, policy in sweeping.policies.items():
+        if isinstance(policy, Keep):
+            continue
+        if isinstance(policy, Backfill):
+            yield printed(*_target(job, sweeping, name, policy))
+        new = _new(job, name, policy)
+        yield printed(sweeping.capture(name, policy, new), sweeping.change(name, policy, new, _MARK))
+        wanted, captured = sweeping.listed(name), sweeping.captured(name, _MARK)
+        yield refuse_if(
+            f"{wanted} <> {captured} OR {_unchanged(job, sweeping, name, policy)} > 0",
+            f"not every {name} orphan of {reference} was changed as it was copied: a trigger interferes",
+        )
+    kept = mirror.clause.alias("m")
+    yield from put_back(job, mirror, kept, sweeping.healed(kept, "0"), HEALED)
+    if reference.is_self_reference:
+        child = child_alias(reference)
+        left = sa.select(sa.func.count()).select_from(child).where(breaks(reference, child))
+        yield refuse_if(
+            f"({words.sql(left)}) > 0", f"removing orphans of {reference} made others: run this without --sql"
+        )
+    each = {name: sweeping.captured(name, _MARK) for name in sweeping.kinds}
+    child = child_alias(reference)
+    detail = words.json(
+        {
+            "found": sweeping.listed(),
+            "rows": sweeping.total,
+            "scanned": words.false,
+            "after": "NULL",
+            "changed": " + ".join(each.values()),
+            "healed": moved_back(),
+            **each,
+            "rounds": "1",
+        }
+    )
+    yield printed(job.records.step_detail(step.name, detail), job.records.record(counts=detail))
+    yield printed(
+        *(
+            f"DROP TABLE temp.{name}"
+            for name in ("migrator_list", "migrator_mark", "migrator_target", PUT_BACK)
+        )
+    )
+
+
+def _creation(job: Job, sweeping: Sweeping) -> list[str]:
+    found = creation(sweeping.words.dialect, sweeping.mirror, job.facts.child)
+    head = "CREATE TABLE "
+    return [
+        text if text.startswith(head + "IF") else text.replace(head, head + "IF NOT EXISTS ", 1)
+        for text in found
+    ]
+
+
+def _keys(job: Job) -> list[str]:
+    return [f"key_{at}" for at in range(len(job.facts.reference.parent_columns))]
+
+
+def _new(job: Job, name: str, policy: Policy) -> list[str]:
+    if isinstance(policy, Backfill):
+        kind = quote_text(name)
+        return [f"(SELECT {key} FROM temp.migrator_target WHERE kind = {kind})" for key in _keys(job)]
+    return ["NULL" for _ in job.facts.reference.columns] if isinstance(policy, SetNull) else []
+
+
+def _target(job: Job, sweeping: Sweeping, name: str, policy: Backfill) -> list[str]:
+    """Find the parent of a backfill, or make it; that it is ours is journaled."""
+    words, records, reference = job.words, job.records, job.facts.reference
+    target, keys = sweeping.target(policy), _keys(job)
+    into = f"INSERT INTO temp.migrator_target SELECT {quote_text(name)}, t.* FROM"
+    find = f"{into} ({target.lookup}) AS t"
+    if target.insert is None:
+        return [find]
+    missing = (
+        f"(SELECT count(*) FROM temp.migrator_target WHERE kind = {quote_text(name)}) = 0 "
+        f"AND {sweeping.listed(name)} > 0"
+    )
+    first = find
+    if target.newest:
+        known = words.json_text("facts", "sentinel")
+        parts: list[Any] = [sa.literal_column(words.key_part(known, at)) for at in range(len(keys))]
+        there = sa.literal_column(known).is_not(None)
+        first = f"{into} ({words.sql(sa.select(*parts).where(*records.under_way, there))}) AS t"
+    stated = {
+        column: words.value(value)
+        for column, value in stated_values(job.facts.parent, policy.sentinel).items()
+    } or {_rowid_alias(job): sa.null()}
+    clause = table_clause(reference.parent, *stated)
+    make = sa.insert(clause).from_select(list(stated), words.select(stated).where(sa.literal_column(missing)))
+    found = [f"(SELECT {quote_name(column)} FROM ({target.lookup}))" for column in target.columns]
+    facts = words.json_with("facts", "sentinel", words.key_text(found))
+    note = records.record(facts=facts)
+    return [first, words.sql(make), f"{note} AND {missing}", f"{find} WHERE {missing}"]
+
+
+def _rowid_alias(job: Job) -> str:
+    """The column that numbers itself: a row of nothing but defaults can only be made conditionally by it."""
+    for column in job.facts.parent.columns:
+        if column.identity is not None:
+            return column.name
+    raise UsageError(
+        f"A script cannot make a sentinel row of {job.facts.parent.name} without a stated value.",
+        hint="State one with -x sentinel.<column>=<value>, or name a row with -x backfill_to=<key>.",
+    )
+
+
+def _unchanged(job: Job, sweeping: Sweeping, name: str, policy: Policy) -> str:
+    """An expression: how many captured rows are not as they should be now."""
+    mirror, words = sweeping.mirror, job.words
+    kept = mirror.clause.alias("m")
+    live = mirror.source_clause.alias("t")
+    since = [kept.c[ID] > sa.literal_column(_MARK), kept.c[MIRROR_KIND] == words.value(name)]
+    same = [live.c[column] == kept.c[column] for column in mirror.key]
+    if not isinstance(policy, Delete):
+        same += [
+            live.c[column].is_not_distinct_from(kept.c[f"{NEW}{at}"])
+            for at, column in enumerate(mirror.reference_columns)
+        ]
+    there = sa.select(sa.func.count()).select_from(live).where(*same).correlate(kept).scalar_subquery()
+    wanted = 0 if isinstance(policy, Delete) else 1
+    query = sa.select(sa.func.count()).select_from(kept).where(*since, there != words.value(wanted))
+    return f"({words.sql(query)})"
