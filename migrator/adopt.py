@@ -35,7 +35,7 @@ def adopt_tables(
     """
     progress = progress or Silent()
     sessions = Sessions.of(bind)
-    with lock.hold(sessions), sessions.open() as connection:
+    with lock.hold(sessions), sessions.fresh() as connection:
         there = {name for name in metadata.tables if sa.inspect(connection).has_table(name)}
         _check(connection, sessions, reference, there)
         journal.ensure(connection)
@@ -65,7 +65,7 @@ def abandon_tables(
     """
     progress = progress or Silent()
     sessions = Sessions.of(bind)
-    with lock.hold(sessions), sessions.open() as connection:
+    with lock.hold(sessions), sessions.fresh() as connection:
         if not journal.exists(connection):
             journal.drop_if_idle(connection)  # what a crash in the middle of dropping it has left
             return

@@ -46,7 +46,7 @@ def hold(sessions: Sessions) -> Iterator[Callable[[], None]]:
     if database in held:
         yield held[database]
         return
-    with sessions.open() as connection:
+    with sessions.fresh() as connection:
         taken = sessions.dialect.try_lock(connection, LOCK_NAME)
         if taken is False:
             raise _locked(_holder(connection))

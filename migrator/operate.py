@@ -93,13 +93,16 @@ def operate(
     progress = progress or Silent()
     try:
         sessions = Sessions.of(bind, settings)
+    except sa.exc.DBAPIError as error:
+        raise translate("lost", error) from error
+    try:
         with lock.hold(sessions) as check:
             work = _Operation(sessions, operation, reference, policies or Policies.of(reference), progress)
             return work.forward(check) if operation in FORWARD else work.back(check)
     except sa.exc.DBAPIError as error:
-        raise translate(
-            sessions.dialect.verdict(error) if "sessions" in locals() else "lost", error
-        ) from error
+        raise translate(sessions.dialect.verdict(error), error) from error
+    finally:
+        sessions.close()
 
 
 def translate(verdict: str, error: sa.exc.DBAPIError) -> MigratorError:

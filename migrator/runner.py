@@ -108,7 +108,7 @@ class Runner:
             attempt += 1
             patient = self._look_for_blockers(plan, step)
             try:
-                with self.context.sessions.open() as connection:
+                with self.context.sessions.fresh() as connection:
                     self.context.dialect.run_sql(connection, step, settings, patient=patient)
                 return
             except sa.exc.DBAPIError as error:

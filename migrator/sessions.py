@@ -6,14 +6,39 @@ timeout) can leak into a pool, because our connections are detached from it befo
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from migrator.dialects import Dialect, dialect_of
 from migrator.settings import Settings
+
+#: A connection idle for longer than this, in seconds, is asked whether it is still there.
+_ASK_AFTER = 2.0
+
+
+@dataclass
+class Steady:
+    """The one connection of a run for the catalog and the journal; None while there is none."""
+
+    connection: Connection | None = None
+    used: float = 0.0
+
+    def answers(self) -> bool:
+        """Whether it is there and alive. A server may end a session that was idle during a long step."""
+        if self.connection is None or self.connection.closed or self.connection.invalidated:
+            return False
+        if time.monotonic() - self.used < _ASK_AFTER:
+            return True
+        try:
+            self.connection.exec_driver_sql("SELECT 1")
+        except sa.exc.DBAPIError:
+            return False
+        return True
 
 
 @dataclass(frozen=True)
@@ -29,6 +54,7 @@ class Sessions:
     engine: Engine
     dialect: Dialect
     settings: Settings
+    steady: Steady = field(default_factory=lambda: Steady(), repr=False, compare=False)
 
     @classmethod
     def of(cls, bind: Engine | Connection, settings: Settings | None = None) -> Sessions:
@@ -44,7 +70,23 @@ class Sessions:
 
     @contextmanager
     def open(self) -> Iterator[Connection]:
-        """A connection in autocommit mode with nothing set up: for the catalog and for DDL."""
+        """The connection for the catalog and the journal, in autocommit mode: one for all of a run, made
+        anew when it was lost. Nothing is ever set on it, and it is in no transaction between two
+        statements, so that it holds nothing that anyone could wait for."""
+        if not self.steady.answers():
+            self.close()
+            connection = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            connection.detach()
+            self.steady.connection = connection
+        assert self.steady.connection is not None
+        try:
+            yield self.steady.connection
+        finally:
+            self.steady.used = time.monotonic()
+
+    @contextmanager
+    def fresh(self) -> Iterator[Connection]:
+        """A connection of its own in autocommit mode, for DDL with settings of its own and for the lock."""
         connection = self.engine.connect()
         try:
             connection = connection.execution_options(isolation_level="AUTOCOMMIT")
@@ -52,6 +94,12 @@ class Sessions:
             yield connection
         finally:
             connection.close()
+
+    def close(self) -> None:
+        """Close the steady connection; the next `open` makes another."""
+        if self.steady.connection is not None:
+            self.steady.connection.close()
+            self.steady.connection = None
 
     @contextmanager
     def work(self) -> Iterator[Connection]:

@@ -104,7 +104,7 @@ class Stage:
     @contextmanager
     def connected(self) -> Iterator[Connection]:
         """A connection in autocommit mode."""
-        with self.sessions() as sessions, sessions.open() as connection:
+        with self.sessions() as sessions, sessions.fresh() as connection:
             yield connection
 
     def fingerprint(self) -> Fingerprint:
