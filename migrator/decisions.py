@@ -15,6 +15,7 @@ from migrator.catalog import Facts
 from migrator.dialects import Dialect
 from migrator.errors import Refused, UsageError
 from migrator.naming import OWN_PREFIX
+from migrator.plainsql import run_plain
 from migrator.predicate import table_clause
 from migrator.reference import TableName, short_name
 from migrator.values import LookedUp
@@ -50,9 +51,8 @@ def decided(dialect: Dialect, connection: Connection, facts: Facts, path: str) -
             for at, column in enumerate(reference.columns)
         ),
     ]
-    plain = connection.execution_options(no_parameters=True)
-    plain.exec_driver_sql(f"DROP TABLE IF EXISTS {dialect.table_sql(loading)}")
-    plain.exec_driver_sql(dialect.create_mirror(loading, columns))
+    run_plain(connection, f"DROP TABLE IF EXISTS {dialect.table_sql(loading)}")
+    run_plain(connection, dialect.create_mirror(loading, columns))
     clause = table_clause(loading, *child.key, *new)
     with dialect.transaction(connection):
         for line in _lines(content.decode("utf-8-sig"), path, facts):
@@ -60,15 +60,16 @@ def decided(dialect: Dialect, connection: Connection, facts: Facts, path: str) -
             connection.execute(sa.insert(clause).values(values))
     index = dialect.quote(short_name(OWN_PREFIX + "ix", loading.name))
     try:
-        plain.exec_driver_sql(
-            f"CREATE UNIQUE INDEX {index} ON {dialect.table_sql(loading)} ({dialect.columns_sql(child.key)})"
+        run_plain(
+            connection,
+            f"CREATE UNIQUE INDEX {index} ON {dialect.table_sql(loading)} ({dialect.columns_sql(child.key)})",
         )
     except sa.exc.IntegrityError:
         raise Refused(
             f"{path} decides a row of {child.name} twice.", hint="Leave one line for each row."
         ) from None
     # Only now does it have its name: a half-loaded file is loaded again.
-    plain.exec_driver_sql(f"ALTER TABLE {dialect.table_sql(loading)} RENAME TO {dialect.quote(name.name)}")
+    run_plain(connection, f"ALTER TABLE {dialect.table_sql(loading)} RENAME TO {dialect.quote(name.name)}")
     return found
 
 
@@ -76,7 +77,7 @@ def drop_all(dialect: Dialect, connection: Connection) -> None:
     """Remove the tables of all decisions files."""
     for name in sa.inspect(connection).get_table_names():
         if name.startswith(OWN_PREFIX + "d_"):
-            connection.exec_driver_sql(f"DROP TABLE {dialect.quote(name)}")
+            run_plain(connection, f"DROP TABLE {dialect.quote(name)}")
 
 
 def _lines(text: str, path: str, facts: Facts) -> Iterator[list[str]]:

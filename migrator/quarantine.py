@@ -22,6 +22,7 @@ from migrator.catalog import Column, Table
 from migrator.dialects import Dialect
 from migrator.errors import StepFailed
 from migrator.naming import OWN_PREFIX
+from migrator.plainsql import run_plain
 from migrator.predicate import table_clause
 from migrator.reference import Reference, TableName, short_name
 
@@ -102,16 +103,16 @@ def ensure(
     # The line first: a line without a table is ignored, a table without a line would be lost sight of.
     if not inspector.has_table(mirror.name.name):
         _remember(connection, reference, mirror)
-        _run(connection, create_table)
-        _run(connection, create_index)
+        run_plain(connection, create_table)
+        run_plain(connection, create_index)
         return mirror
     if not inspector.get_indexes(mirror.name.name):
-        _run(connection, create_index)
+        run_plain(connection, create_index)
     there = {column["name"] for column in inspector.get_columns(mirror.name.name)}
     for column in table.columns:
         if column.name not in there:
             added = dialect.mirror_column(column)
-            _run(connection, f"ALTER TABLE {dialect.table_sql(mirror.name)} ADD COLUMN {added}")
+            run_plain(connection, f"ALTER TABLE {dialect.table_sql(mirror.name)} ADD COLUMN {added}")
     _remember(connection, reference, mirror)
     return mirror
 
@@ -236,7 +237,7 @@ def drop(connection: Connection, dialect: Dialect, mirror: Mirror) -> None:
     """Remove an empty mirror and its line in the manifest, the table first: see `ensure`."""
     if held(connection, mirror):
         raise StepFailed(f"Quarantine {mirror.name} still holds rows of {mirror.source}; it is not dropped.")
-    _run(connection, f"DROP TABLE {dialect.table_sql(mirror.name)}")
+    run_plain(connection, f"DROP TABLE {dialect.table_sql(mirror.name)}")
     connection.execute(sa.delete(journal.MIRROR).where(journal.MIRROR.c.name == mirror.name.name))
 
 
@@ -271,7 +272,3 @@ def _renamed(table: Table, column: str, name: str) -> Column:
 def _text(value: str) -> ColumnElement[str]:
     # Our own words, never the user's: safe to inline, and inlined they need no type on any server.
     return sa.literal_column("'" + value.replace("'", "''") + "'")
-
-
-def _run(connection: Connection, statement: str) -> None:
-    connection.exec_driver_sql(statement, execution_options={"no_parameters": True})

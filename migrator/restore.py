@@ -20,6 +20,7 @@ from migrator.batches import BatchSize
 from migrator.context import Context
 from migrator.dialects import Dialect
 from migrator.errors import StepFailed
+from migrator.plainsql import run_plain
 from migrator.quarantine import ACTION, CHANGED, CONFLICT, DELETED, HELD, ID, RESTORED, STATE, Mirror
 
 
@@ -169,7 +170,7 @@ def _insert(connection: Connection, dialect: Dialect, mirror: Mirror, numbers: S
         f"WHERE {dialect.quote(ID)} IN ({', '.join(str(int(number)) for number in numbers)}) "
         f"ORDER BY {dialect.quote(ID)}"
     )
-    result = connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
+    result = run_plain(connection, statement)
     if result.rowcount != len(numbers):
         raise StepFailed(
             f"{result.rowcount} of {len(numbers)} rows came back to {mirror.source}; the batch was undone.",

@@ -20,6 +20,7 @@ from migrator.catalog import Table
 from migrator.dialects import Dialect
 from migrator.journal import reference_key
 from migrator.naming import OWN_PREFIX
+from migrator.plainsql import run_plain
 from migrator.predicate import breaks, child_alias, kind, table_clause
 from migrator.reference import Reference, TableName, short_name
 
@@ -61,7 +62,7 @@ class Worklist:
     def create(self, connection: Connection) -> None:
         """Make an empty list; one left behind by a scan that never began is dropped first."""
         self.drop(connection)
-        _run(connection, self.creation)
+        run_plain(connection, self.creation)
 
     @property
     def creation(self) -> str:
@@ -76,7 +77,7 @@ class Worklist:
 
     def drop(self, connection: Connection) -> None:
         """Remove the list."""
-        _run(connection, f"DROP TABLE IF EXISTS {self.dialect.table_sql(self.name)}")
+        run_plain(connection, f"DROP TABLE IF EXISTS {self.dialect.table_sql(self.name)}")
 
     def window_end(self, connection: Connection, after: Key | None, rows: int) -> Key | None:
         """The key of the last row of the next window of `rows` rows; None when fewer are left."""
@@ -171,7 +172,3 @@ def _after(columns: Sequence[ColumnElement[Any]], key: Key) -> ColumnElement[boo
         for at in range(len(columns))
     ]
     return sa.or_(*alternatives)
-
-
-def _run(connection: Connection, statement: str) -> None:
-    connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
