@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -46,6 +47,12 @@ FORMATS = ("text", "json", "html", "markdown")
     metavar="MODULE:BASE",
     help="Check the relationships and defaults of these models too, such as blog.models:Base.",
 )
+@click.option("--chaos", is_flag=True, help="Kill the migration, cut its connection, hold locks against it.")
+@click.option(
+    "--seed",
+    type=int,
+    help="Of the random numbers that say where chaos strikes.  [default: another each time]",
+)
 @click.option("--quick", is_flag=True, help="Compare at both ends only, not at every revision.")
 @click.option(
     "--format", "form", type=click.Choice(FORMATS), help="[default: by the suffix of --output, else text]"
@@ -64,6 +71,8 @@ def command(
     origin: str | None,
     arguments: tuple[str, ...],
     models: str | None,
+    chaos: bool,
+    seed: int | None,
     quick: bool,
     form: str | None,
     output: Path | None,
@@ -116,6 +125,8 @@ def command(
         in_place=place == "in-place",
         keep=keep,
         each=not quick,
+        chaos=chaos,
+        seed=random.randrange(10**6) if seed is None else seed,
         mappers=mappers,
     )
     with _terminated_like_interrupted(), _telling() as tell:

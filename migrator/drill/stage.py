@@ -10,12 +10,14 @@ from typing import Any
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.orm import Mapper
 
+from migrator.catalog import Facts
 from migrator.connect import make_engine
 from migrator.drill.clone import fingerprint
 from migrator.drill.environment import Environment, Revision
 from migrator.drill.model import ActResult, Direction, RevisionStep, SetAside, Status
 from migrator.drill.rows import Sentinel
 from migrator.fingerprint import Difference, Fingerprint, compare, differing_keys
+from migrator.known import facts_with_proof
 from migrator.references import Found
 from migrator.sessions import Sessions
 from migrator.verify import Check
@@ -106,6 +108,11 @@ class Stage:
         """A connection in autocommit mode."""
         with self.sessions() as sessions, sessions.fresh() as connection:
             yield connection
+
+    def facts(self) -> list[Facts]:
+        """The catalog's facts of each reference, read now."""
+        with self.sessions() as sessions, sessions.open() as connection:
+            return [facts_with_proof(connection, sessions.dialect, one.reference) for one in self.found]
 
     def fingerprint(self) -> Fingerprint:
         """The database as it is now."""

@@ -73,36 +73,39 @@ def _where(drill: Drill) -> Text:
     )
 
 
-def timeline(drill: Drill, *, steps: bool = True, width: int = _BAR) -> Table:
+def timeline(drill: Drill, *, steps: bool = True, width: int = _BAR) -> Group:
     """The acts, with their time as a bar and what came of them.
 
     Args:
         steps: with the revisions that each went through, and notes.
         width: of the longest bar, in characters.
     """
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(width=1)
-    table.add_column(no_wrap=True)
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(no_wrap=True, width=width)
-    table.add_column(overflow="fold")
     longest = max((act.seconds for act in drill.acts), default=0.0) or 1.0
+    titles = max((len(act.title) for act in drill.acts), default=0)
+    parts: list[RenderableType] = []
     for act in drill.acts:
+        table = Table(box=None, show_header=False, pad_edge=False)
+        table.add_column(width=1)
+        table.add_column(no_wrap=True, width=titles)
+        table.add_column(justify="right", no_wrap=True, width=7)
+        table.add_column(no_wrap=True, width=width)
+        table.add_column(overflow="fold")
         mark, style = _MARKS[act.status]
+        skipped = act.status == "skipped"
         table.add_row(
             Text(mark, style=style),
-            Text(act.title, style="dim" if act.status == "skipped" else "bold"),
-            "" if act.status == "skipped" else f"{act.seconds:.1f} s",
+            Text(act.title, style="dim" if skipped else "bold"),
+            "" if skipped else f"{act.seconds:.1f} s",
             _bar(act.seconds / longest, width, style),
-            Text(act.summary, style="dim" if act.status == "skipped" else ""),
+            Text(act.summary, style="dim" if skipped else ""),
         )
-        if not steps:
-            continue
-        for note in _notes(act):
-            table.add_row("", "", "", "", Text(note, style="dim"))
-        for step in act.steps:
-            table.add_row("", *_step(step, longest, width))
-    return table
+        if steps and act.slug != "chaos":
+            for step in act.steps:
+                table.add_row("", *_step(step, longest, width))
+        parts.append(table)
+        if steps:
+            parts += [Padding(Text(note, style="dim"), (0, 0, 0, 5), expand=False) for note in _notes(act)]
+    return Group(*parts)
 
 
 def _step(step: RevisionStep, longest: float, width: int) -> tuple[RenderableType, ...]:

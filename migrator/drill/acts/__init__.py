@@ -13,9 +13,12 @@ _ORDER = (
     "start",
     "upgrade",
     "verify",
+    "old_release",
     "downgrade",
     "compare",
     "again",
+    "chaos",
+    "application",
     "leave",
 )
 
