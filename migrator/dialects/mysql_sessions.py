@@ -27,7 +27,7 @@ from migrator.settings import Settings
 MARKER = "/* migrator:"
 
 # Any value that is stored can be copied: zero dates, invalid dates, a key of 0.
-_MODES = (
+MODES = (
     "STRICT_ALL_TABLES",
     "STRICT_TRANS_TABLES",
     "NO_ENGINE_SUBSTITUTION",
@@ -42,8 +42,9 @@ _LOCK_WAIT, _KILLED = 1205, 1317
 _PATIENT_SECONDS = 10
 
 _VERDICTS: dict[Verdict, frozenset[int]] = {
-    # 3572 NOWAIT; 1799 the online log overflowed: the rebuild may do better when it is quieter.
-    "lock-timeout": frozenset({1205, 3572, 1799}),
+    "lock-timeout": frozenset({1205, 3572}),  # 3572: NOWAIT
+    # The online log overflowed: the rebuild may do better when it is quieter.
+    "retry": frozenset({1799}),
     # 1020 and 1412: the snapshot is older than the table; 3101: group replication said no at commit.
     "deadlock": frozenset({1213, 1020, 1412, 3101}),
     "violation": frozenset({1048, 1062, 1138, 1216, 1217, 1263, 1265, 1364, 1451, 1452, 1557, 1761, 1762})
@@ -92,36 +93,46 @@ def long_seconds(settings: Settings) -> int:
 def sql_mode(connection: Connection) -> str:
     """Ours; with ANSI_QUOTES where SQLAlchemy found it and writes names in double quotes."""
     ansi = connection.dialect.identifier_preparer.initial_quote == '"'
-    return ",".join((*_MODES, *(("ANSI_QUOTES",) if ansi else ())))
+    return ",".join((*MODES, *(("ANSI_QUOTES",) if ansi else ())))
+
+
+def assignments(mode: str, lock_seconds: int) -> dict[str, str]:
+    """What every session of ours that writes begins with, by name.
+
+    Args:
+        mode: its `sql_mode`.
+        lock_seconds: bound of each wait for a metadata or row lock.
+    """
+    return {
+        "sql_mode": f"'{mode}'",
+        "foreign_key_checks": "1",
+        "unique_checks": "1",
+        "sql_safe_updates": "0",
+        "sql_select_limit": "DEFAULT",
+        "time_zone": "'+00:00'",
+        "lock_wait_timeout": str(lock_seconds),
+        "innodb_lock_wait_timeout": str(lock_seconds),
+        # An operator may pause a sweep for long; hosted servers cut idle sessions after minutes.
+        "wait_timeout": "86400",
+    }
 
 
 def session_settings(connection: Connection, lock_seconds: int, more: Mapping[str, str]) -> tuple[str, ...]:
-    """What every session of ours that writes begins with.
+    """The statements that make them.
 
     Args:
         connection: whose server it is for.
-        lock_seconds: bound of each wait for a metadata or row lock.
+        lock_seconds: see `assignments`.
         more: settings of one server only, left out where its version does not know them.
     """
     wanted = ", ".join(f"'{name}'" for name in more)
     rows = connection.exec_driver_sql(f"SHOW SESSION VARIABLES WHERE variable_name IN ({wanted})").all()
     known = {str(row[0]).lower() for row in rows}
-    assignments = (
-        f"sql_mode = '{sql_mode(connection)}'",
-        "foreign_key_checks = 1",
-        "unique_checks = 1",
-        "sql_safe_updates = 0",
-        "sql_select_limit = DEFAULT",
-        "time_zone = '+00:00'",
-        f"lock_wait_timeout = {lock_seconds}",
-        f"innodb_lock_wait_timeout = {lock_seconds}",
-        # An operator may pause a sweep for long; hosted servers cut idle sessions after minutes.
-        "wait_timeout = 86400",
-        *(f"{name} = {value}" for name, value in more.items() if name in known),
-    )
+    values = assignments(sql_mode(connection), lock_seconds)
+    values |= {name: value for name, value in more.items() if name in known}
     return (
         "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-        "SET " + ", ".join(f"SESSION {assignment}" for assignment in assignments),
+        "SET " + ", ".join(f"SESSION {name} = {value}" for name, value in values.items()),
     )
 
 
