@@ -30,7 +30,7 @@ path_separator = os
 
 _REVISION = """\
 from alembic import op
-from migrator import restore_orphans, sweep_orphans
+from migrator import *
 from migrator.blog.revisions import DELETED_AUTHOR, POST_AUTHOR
 
 revision = "{name}"

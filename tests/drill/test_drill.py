@@ -50,8 +50,8 @@ def test_everything_around_the_tables_comes_along(database: Database, tmp_path: 
         statements.append(
             "CREATE TRIGGER counted BEFORE INSERT ON comment FOR EACH ROW SET new.words = new.words + 1"
         )
-        statements.append("CREATE FUNCTION one() RETURNS INT DETERMINISTIC NO SQL RETURN 1")
-        statements.append("CREATE VIEW by_function AS SELECT one() AS o")
+        statements.append("CREATE FUNCTION unity() RETURNS INT DETERMINISTIC NO SQL RETURN 1")
+        statements.append("CREATE VIEW by_function AS SELECT unity() AS o")
     with database.engine.begin() as connection:
         for statement in statements:
             connection.exec_driver_sql(statement)

@@ -27,7 +27,8 @@ def back_at_the_start(stage: Stage) -> Outcome:
     rows = sum(digest.rows for digest in now.tables.values())
     return Outcome(
         "passed",
-        f"Identical: {plural(len(now.tables), 'table')}, {plural(rows, 'row')}, the schema; nothing of ours is left.",
+        f"Identical: {plural(len(now.tables), 'table')}, {plural(rows, 'row')}, the schema; nothing of ours "
+        "is left.",
     )
 
 
