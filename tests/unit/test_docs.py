@@ -1,0 +1,35 @@
+"""The documentation cannot drift from the code."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from migrator.cli import VERBS
+from tests import docs
+
+ROOT = docs.DOCS.parent
+
+
+@pytest.mark.parametrize("page", docs.pages(), ids=lambda page: page.name)
+def test_generated_parts_are_as_the_code_says(page: Path) -> None:
+    """Help blocks and lock tables are what `python -m tests.docs` would write."""
+    assert docs.rendered(page.read_text()) == page.read_text(), "run: python -m tests.docs"
+
+
+def test_every_command_is_documented() -> None:
+    """Each verb that is offered has its help in the reference."""
+    text = (docs.DOCS / "reference.md").read_text()
+    for verb, (module, _) in VERBS.items():
+        if importlib.util.find_spec(f"migrator.cli.{module}") is not None:
+            assert re.search(rf"^### migrator {verb}( |$)", text, re.MULTILINE), verb
+
+
+def test_no_link_between_pages_is_dead() -> None:
+    """Every relative link of README and docs leads to a file."""
+    for page in [ROOT / "README.md", *docs.DOCS.rglob("*.md")]:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
