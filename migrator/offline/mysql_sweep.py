@@ -1,0 +1,224 @@
+"""The sweep as a stored procedure: scan, gate, and batches that commit one by one."""
+
+from __future__ import annotations
+
+from textwrap import indent
+from typing import Any
+
+import sqlalchemy as sa
+
+from migrator.catalog import Facts
+from migrator.dialects.mysql_definition import literal, quote
+from migrator.dialects.mysql_words import table_sql
+from migrator.offline.job import Job
+from migrator.offline.mysql_blocks import (
+    BATCH_VARIABLES,
+    REFUSAL,
+    batches,
+    into,
+    procedure,
+    signal,
+    statement,
+    unless_refused,
+)
+from migrator.offline.mysql_checks import idle_lines
+from migrator.offline.mysql_restore import PUT_BACK_VARIABLES, put_back
+from migrator.offline.restoring import how_many
+from migrator.offline.sweeping import Sweeping, Target
+from migrator.plan import Step, Sweep
+from migrator.policy import Backfill, Keep, Policy, SetNull
+from migrator.quarantine import HEALED, ID
+from migrator.worklist import SEQ
+
+_NAME = "migrator_sweep"
+# Rounds after which a sweep gives up: someone writes orphans as fast as they are swept.
+_ROUNDS = 50
+
+
+def sweep_procedure(job: Job, sweeping: Sweeping, step: Step, work: Sweep) -> str:
+    """The whole of it, or the scan and the gate alone."""
+    home = "sweep" if work.scan_only else step.name
+    listed = table_sql(sweeping.worklist.name)
+    scan = [
+        f"DELETE FROM {listed};",
+        f"{sweeping.scan()};",
+        f"SET mgr_rows = {sweeping.total};",
+        *(f"SET mgr_found_{name} = {sweeping.listed(name)};" for name in sweeping.kinds),
+        f"SET mgr_found = {sweeping.listed()};",
+        _gate(job, sweeping),
+        f"{job.records.step_detail(home, _detail(job, sweeping, work))};",
+    ]
+    if work.scan_only:
+        lines = ["whole: BEGIN", indent("\n".join(scan), "  "), "END whole;"]
+    else:
+        settle = [*_targets(job, sweeping), _batches(job, sweeping, step, work), _heal(job, sweeping)]
+        done = ["SET mgr_rounds = mgr_rounds + 1;", *_remember(job, sweeping, step, work)]
+        again = (
+            f"IF mgr_found = 0 THEN\n  LEAVE whole;\nEND IF;\nIF mgr_rounds >= {_ROUNDS} THEN\n"
+            f"  {signal('orphans appear as fast as they are swept')}\nEND IF;"
+        )
+        if not (work.delta or job.facts.reference.is_self_reference):
+            again = "LEAVE whole;"
+        body = indent("\n".join([*scan, *settle, *done, again]), "  ")
+        lines = ["whole: LOOP", body, "END LOOP whole;", f"DROP TABLE IF EXISTS {listed};"]
+    variables = _variables(job.facts, sweeping)
+    return "\n".join(
+        [statement(f"SET {REFUSAL} = NULL"), procedure(_NAME, variables, *lines), unless_refused()]
+    )
+
+
+def _variables(facts: Facts, sweeping: Sweeping) -> list[str]:
+    numbers = ["rows", "found", "healed", "rounds", "after", "mark", "captured", "moved", "locked"]
+    numbers += [f"{word}_{kind}" for kind in sweeping.kinds for word in ("found", "all", "now")]
+    keys = [
+        f"{variable} {facts.parent.column(column).type} DEFAULT NULL"
+        for name, policy in sweeping.policies.items()
+        if isinstance(policy, Backfill)
+        for variable, column in zip(_key(name, facts), facts.reference.parent_columns, strict=True)
+    ]
+    return [
+        *(f"mgr_{name} BIGINT DEFAULT 0" for name in numbers),
+        "mgr_upto BIGINT DEFAULT NULL",
+        *keys,
+        *BATCH_VARIABLES,
+        *PUT_BACK_VARIABLES,
+    ]
+
+
+def _key(name: str, facts: Facts) -> list[str]:
+    return [f"mgr_{name}_key_{at}" for at in range(len(facts.reference.parent_columns))]
+
+
+def _gate(job: Job, sweeping: Sweeping) -> str:
+    """On a no nothing of ours stays behind but the refused run, and that only beside other runs."""
+    gates = list(sweeping.gates())
+    if not gates:
+        return ""
+    cases = "\n".join(f"  WHEN {gate.condition} THEN {literal(gate.message)}" for gate in gates)
+    leave = "\n".join(
+        [
+            f"DROP TABLE {table_sql(sweeping.worklist.name)};",
+            f"{job.records.finish('refused', REFUSAL)};",
+            idle_lines(job.records),
+            "LEAVE whole;",
+        ]
+    )
+    return (
+        f"SET {REFUSAL} = CASE\n{cases}\nEND;\nIF {REFUSAL} IS NOT NULL THEN\n{indent(leave, '  ')}\nEND IF;"
+    )
+
+
+def _targets(job: Job, sweeping: Sweeping) -> list[str]:
+    """Find the parent of each backfill, or make it; that it is ours is journaled in the same transaction."""
+    lines: list[str] = []
+    for name, policy in sweeping.policies.items():
+        if isinstance(policy, Backfill):
+            found = _found(job, sweeping.target(policy), _key(name, job.facts))
+            lines += [f"IF mgr_found_{name} > 0 THEN", indent("\n".join(found), "  "), "END IF;"]
+    return lines
+
+
+def _found(job: Job, target: Target, keys: list[str]) -> list[str]:
+    names, words = ", ".join(keys), job.words
+    look = into(target.lookup, names)
+    if target.insert is None:
+        return [look]
+    facts = words.json_with("facts", "sentinel", words.key_text(keys))
+    make = [
+        f"IF {keys[0]} IS NULL THEN",
+        "  START TRANSACTION;",
+        f"  {target.insert};",
+        indent(look, "  "),
+        f"  {job.records.record(facts=facts)};",
+        "  COMMIT;",
+        "END IF;",
+    ]
+    if not target.newest:
+        return [look, *make]
+    # Nothing tells this row from others but the journal: one made by an attempt before is used again.
+    known = words.json_text("facts", "sentinel")
+    parts: list[Any] = [sa.literal_column(words.key_part(known, at)) for at in range(len(keys))]
+    return [into(words.sql(sa.select(*parts).where(*job.records.under_way)), names), *make]
+
+
+def _new(name: str, policy: Policy, facts: Facts) -> list[str]:
+    if isinstance(policy, Backfill):
+        return _key(name, facts)
+    return ["NULL" for _ in facts.reference.columns] if isinstance(policy, SetNull) else []
+
+
+def _batches(job: Job, sweeping: Sweeping, step: Step, work: Sweep) -> str:
+    listed, mirror = table_sql(sweeping.worklist.name), table_sql(sweeping.mirror.name)
+    seq, number = quote(SEQ), quote(ID)
+    page = (
+        f"SET mgr_upto = (SELECT MAX({seq}) FROM (SELECT {seq} FROM {listed} WHERE {seq} > mgr_after "
+        f"ORDER BY {seq} LIMIT {job.settings.batch_size}) AS page);\n"
+        "IF mgr_upto IS NULL THEN\n  LEAVE rounds;\nEND IF;"
+    )
+    locking = sweeping.lock("mgr_after", "mgr_upto").order_by(None)
+    count: Any = sa.func.count()
+    locked = job.words.sql(locking.with_only_columns(count, maintain_column_froms=True))
+    lines = [
+        f"SET mgr_mark = (SELECT IFNULL(MAX({number}), 0) FROM {mirror});",
+        into(locked, "mgr_locked"),
+        *(f"SET mgr_now_{name} = 0;" for name in sweeping.kinds),
+    ]
+    for name, policy in sweeping.policies.items():
+        if isinstance(policy, Keep):
+            continue
+        new = _new(name, policy, job.facts)
+        lines += [
+            f"IF mgr_found_{name} > 0 THEN",
+            f"  {sweeping.capture(name, policy, new, 'mgr_after', 'mgr_upto')};",
+            "  SET mgr_captured = ROW_COUNT();",
+            f"  {sweeping.change(name, policy, new, 'mgr_mark')};",
+            "  SET mgr_moved = ROW_COUNT();",
+            "  IF mgr_captured <> mgr_moved THEN",
+            f"    {signal('not as many rows changed as were copied to quarantine: a trigger?')}",
+            "  END IF;",
+            f"  SET mgr_now_{name} = mgr_moved;",
+            "END IF;",
+        ]
+    kept = sweeping.mirror.clause.alias("m")
+    lines += [
+        "-- A parent that came meanwhile: undo this batch and look again.",
+        f"IF {how_many(job.words, kept, sweeping.healed(kept, 'mgr_mark'))} > 0 THEN",
+        "  ROLLBACK;",
+        "  LEAVE round;",
+        "END IF;",
+        f"DELETE FROM {listed} WHERE {seq} > mgr_after AND {seq} <= mgr_upto;",
+        *_remember(job, sweeping, step, work, now=True),
+    ]
+    after = [
+        "SET mgr_after = mgr_upto;",
+        *(f"SET mgr_all_{name} = mgr_all_{name} + mgr_now_{name};" for name in sweeping.kinds),
+    ]
+    loop = batches(page, "\n".join(lines), "\n".join(after), job.settings.pause_ms)
+    return f"SET mgr_after = 0;\n{loop}"
+
+
+def _heal(job: Job, sweeping: Sweeping) -> str:
+    """Put back what was set aside although its parent is there by now, over the whole quarantine."""
+    kept = sweeping.mirror.clause.alias("m")
+    moved = "SET mgr_healed = mgr_healed + mgr_back;"
+    return put_back(job, sweeping.mirror, kept, sweeping.healed(kept, "0"), HEALED, moved)
+
+
+def _remember(job: Job, sweeping: Sweeping, step: Step, work: Sweep, *, now: bool = False) -> list[str]:
+    detail = _detail(job, sweeping, work, now=now)
+    return [f"{job.records.step_detail(step.name, detail)};", f"{job.records.record(counts=detail)};"]
+
+
+def _detail(job: Job, sweeping: Sweeping, work: Sweep, *, now: bool = False) -> str:
+    """The counts as an online sweep keeps them."""
+    words = job.words
+    pairs = {"found": "mgr_found", "rows": "mgr_rows", "scanned": words.false, "after": "NULL"}
+    if not work.scan_only:
+        each = {name: f"mgr_all_{name}" + (f" + mgr_now_{name}" if now else "") for name in sweeping.kinds}
+        pairs |= {
+            "changed": " + ".join(each.values()),
+            "healed": "mgr_healed",
+            **each,
+            "rounds": "mgr_rounds",
+        }
+    return words.json(pairs)
