@@ -108,10 +108,10 @@ def restore_procedure(job: Job, step: Step) -> str:
     """Every row back; then each mirror goes unless it holds a conflict, and our sentinel rows with them."""
     detail = job.words.json(
         {
-            "restored": "mgr_restored",
-            "conflicts": "mgr_conflicts",
+            "restored": "mgr_restored + 0",
+            "conflicts": "mgr_conflicts + 0",
             "kept": "JSON_EXTRACT(mgr_mirrors, '$')",
-            "sentinels": "mgr_sentinels",
+            "sentinels": "mgr_sentinels + 0",
         }
     )
     lines = [line for mirror in job.mirrors for line in _empty(job, mirror)]

@@ -28,6 +28,7 @@ from migrator.offline.sweeping import Sweeping, Target
 from migrator.plan import Step, Sweep
 from migrator.policy import Backfill, Keep, Policy, SetNull
 from migrator.quarantine import HEALED, ID
+from migrator.typefamily import family
 from migrator.worklist import SEQ
 
 _NAME = "migrator_sweep"
@@ -123,7 +124,10 @@ def _found(job: Job, target: Target, keys: list[str]) -> list[str]:
     look = into(target.lookup, names)
     if target.insert is None:
         return [look]
-    facts = words.json_with("facts", "sentinel", words.key_text(keys))
+    parent = job.facts.parent
+    numbers = [family(parent.column(column)) == "integer" for column in target.columns]
+    values = [f"{key} + 0" if number else key for key, number in zip(keys, numbers, strict=True)]
+    facts = words.json_with("facts", "sentinel", words.key_text(values))
     make = [
         f"IF {keys[0]} IS NULL THEN",
         "  START TRANSACTION;",
@@ -212,13 +216,10 @@ def _remember(job: Job, sweeping: Sweeping, step: Step, work: Sweep, *, now: boo
 def _detail(job: Job, sweeping: Sweeping, work: Sweep, *, now: bool = False) -> str:
     """The counts as an online sweep keeps them."""
     words = job.words
-    pairs = {"found": "mgr_found", "rows": "mgr_rows", "scanned": words.false, "after": "NULL"}
+    # MariaDB writes a variable as a text, and a sum as a number.
+    pairs = {"found": "mgr_found + 0", "rows": "mgr_rows + 0", "scanned": words.false, "after": "NULL"}
     if not work.scan_only:
-        each = {name: f"mgr_all_{name}" + (f" + mgr_now_{name}" if now else "") for name in sweeping.kinds}
-        pairs |= {
-            "changed": " + ".join(each.values()),
-            "healed": "mgr_healed",
-            **each,
-            "rounds": "mgr_rounds",
-        }
+        each = {name: f"mgr_all_{name} + {f'mgr_now_{name}' if now else '0'}" for name in sweeping.kinds}
+        pairs |= {"changed": " + ".join(each.values()), "healed": "mgr_healed + 0", **each}
+        pairs["rounds"] = "mgr_rounds + 0"
     return words.json(pairs)
