@@ -1,0 +1,211 @@
+"""The statements behind a restore: rows inserted again, references given back, both compared with what the
+quarantine has of them. Part of the caller's transaction throughout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from sqlalchemy.sql.elements import ColumnElement
+
+from migrator.dialects import Dialect
+from migrator.errors import MigratorError, StepFailed
+from migrator.exact import exact_for
+from migrator.fit import Fit, altered
+from migrator.plainsql import run_plain
+from migrator.quarantine import ID
+
+Key = tuple[Any, ...]
+#: A row's number in the mirror, and its key.
+Numbered = tuple[int, Key]
+
+#: What is no fault of the row: the batch as a whole is tried again, or the run ends.
+_NOT_THE_ROW = ("lock-timeout", "deadlock", "retry", "lost", "denied")
+
+
+class Altered(StepFailed):
+    """The server made something else of a row than the quarantine has: a trigger or a type did."""
+
+
+def undelete(connection: Connection, dialect: Dialect, fit: Fit, rows: Sequence[Numbered]) -> list[int]:
+    """Insert the rows whose key is free and that fit; returns the numbers of those that are back."""
+    if not rows or not fit.takes_rows:
+        return []
+    mirror = fit.mirror
+    live = mirror.source_clause.alias("c")
+    columns = [live.c[column] for column in mirror.key]
+    query = sa.select(*columns).where(dialect.key_in(columns, [key for _, key in rows]))
+    taken = {tuple(row) for row in connection.execute(query)}
+    losing = _losing(connection, fit, [number for number, _ in rows])
+    free: dict[Key, int] = {}
+    for number, key in rows:
+        if key not in taken and number not in losing:
+            free.setdefault(key, number)
+    return _each_that_can(
+        connection, dialect, sorted(free.values()), lambda numbers: _insert(connection, dialect, fit, numbers)
+    )
+
+
+def unchange(connection: Connection, dialect: Dialect, fit: Fit, rows: Sequence[Numbered]) -> list[int]:
+    """Give the old reference back to the rows that still have the value we set; returns their numbers."""
+    if not rows or not fit.takes_references:
+        return []
+    keys = dict(rows)
+
+    def give_back(numbers: Sequence[int]) -> list[int]:
+        return _update(connection, dialect, fit, [(number, keys[number]) for number in numbers])
+
+    return _each_that_can(connection, dialect, [number for number, _ in rows], give_back)
+
+
+def _each_that_can(
+    connection: Connection,
+    dialect: Dialect,
+    numbers: Sequence[int],
+    work: Callable[[Sequence[int]], list[int]],
+) -> list[int]:
+    """All in one statement; where the server will not, row by row, so that one conflict does not hold the
+    others back."""
+    if not numbers:
+        return []
+    try:
+        with connection.begin_nested():
+            return work(numbers)
+    except (sa.exc.DBAPIError, Altered) as error:
+        if _concerns_all(dialect, error):
+            raise
+        if len(numbers) == 1:
+            return []
+    return [back for number in numbers for back in _each_that_can(connection, dialect, [number], work)]
+
+
+def _concerns_all(dialect: Dialect, error: Exception) -> bool:
+    return not isinstance(error, MigratorError) and dialect.verdict(error) in _NOT_THE_ROW
+
+
+def _insert(connection: Connection, dialect: Dialect, fit: Fit, numbers: Sequence[int]) -> list[int]:
+    mirror, exact = fit.mirror, exact_for(dialect)
+    assert fit.live is not None
+    columns = dialect.columns_sql(fit.columns)
+    values = ", ".join(
+        exact.converted(dialect.quote(name), fit.live.column(name))
+        if name in fit.retyped
+        else dialect.quote(name)
+        for name in fit.columns
+    )
+    statement = dialect.insert_identity(
+        f"INSERT INTO {dialect.table_sql(mirror.source)} ({columns}) "
+        f"SELECT {values} FROM {dialect.table_sql(mirror.name)} "
+        f"WHERE {dialect.quote(ID)} IN ({', '.join(str(int(number)) for number in numbers)}) "
+        f"ORDER BY {dialect.quote(ID)}"
+    )
+    result = run_plain(connection, statement)
+    if result.rowcount != len(numbers):
+        raise StepFailed(
+            f"{result.rowcount} of {len(numbers)} rows came back to {mirror.source}; the batch was undone.",
+            hint=f"Look for a trigger or rule on {mirror.source} that swallows inserts.",
+        )
+    if fit.live.triggers or fit.retyped:
+        _compare(connection, dialect, fit, numbers)
+    return list(numbers)
+
+
+def _compare(connection: Connection, dialect: Dialect, fit: Fit, numbers: Sequence[int]) -> None:
+    """Whether the rows are in their table as they are in quarantine."""
+    live, kept = fit.mirror.source_clause.alias("c"), fit.mirror.clause.alias("m")
+    same_key = [live.c[column] == kept.c[column] for column in fit.mirror.key]
+    there = sa.select(sa.func.count()).select_from(kept.join(live, sa.and_(*same_key)))
+    there = there.where(kept.c[ID].in_([number_sql(number) for number in numbers]))
+    others = tuple(column for column in fit.columns if column not in fit.mirror.key)
+    changed = int(connection.scalar(there.where(altered(dialect, fit, live, kept, others))) or 0)
+    if changed or int(connection.scalar(there) or 0) != len(numbers):
+        raise Altered(f"Rows of {fit.mirror.source} did not come back as they were.")
+
+
+def _update(connection: Connection, dialect: Dialect, fit: Fit, rows: Sequence[Numbered]) -> list[int]:
+    mirror = fit.mirror
+    assert fit.live is not None
+    live, kept = mirror.source_clause.alias("c"), mirror.clause.alias("m")
+    columns = [live.c[column] for column in mirror.key]
+    locked = sa.select(*columns).where(dialect.key_in(columns, [key for _, key in rows])).order_by(*columns)
+    connection.execute(dialect.for_update(locked)).all()
+    same_key = [kept.c[column] == live.c[column] for column in mirror.key]
+    new = dict(zip(mirror.reference_columns, mirror.new(kept), strict=True))
+    ours = [same(live.c[column], value) for column, value in new.items()]
+    # A dependant may have been nulled first and removed after: removed rows come back whole.
+    as_before = [same(live.c[column], kept.c[column]) for column in mirror.reference_columns]
+    found = connection.execute(
+        sa.select(kept.c[ID], *columns)
+        .select_from(kept.join(live, sa.and_(*same_key)))
+        .where(
+            kept.c[ID].in_([number_sql(number) for number, _ in rows]),
+            sa.or_(sa.and_(*ours), sa.and_(*as_before)),
+        )
+    ).all()
+    if not found:
+        return []
+    back = [int(row[0]) for row in found]
+    keys = [tuple(row[1:]) for row in found]
+    before = _others(connection, dialect, fit, keys)
+    target = mirror.source_clause
+    values: dict[Any, Any] = {
+        target.c[column]: sa.select(kept.c[column])
+        .where(
+            *(kept.c[name] == target.c[name] for name in mirror.key),
+            kept.c[ID].in_([number_sql(number) for number in back]),
+        )
+        .correlate(target)
+        .scalar_subquery()
+        for column in mirror.reference_columns
+    }
+    for column in dialect.change_extras(fit.live):
+        values[target.c[column]] = target.c[column]
+    condition = dialect.key_in([target.c[column] for column in mirror.key], keys)
+    result = connection.execute(sa.update(target).values(values).where(condition))
+    if result.rowcount != len(back):
+        raise StepFailed(
+            f"{result.rowcount} of {len(back)} rows of {mirror.source} took their old value; "
+            "the batch was undone."
+        )
+    if before != _others(connection, dialect, fit, keys):
+        raise Altered(f"Rows of {mirror.source} were changed by a trigger beside what was given back.")
+    return back
+
+
+def _others(connection: Connection, dialect: Dialect, fit: Fit, keys: Sequence[Key]) -> list[Any]:
+    """What the rows hold beside their reference; looked at only where a trigger could change it."""
+    assert fit.live is not None
+    if not fit.live.triggers:
+        return []
+    exact = exact_for(dialect)
+    live = fit.mirror.source_clause.alias("c")
+    columns = [live.c[column] for column in fit.mirror.key]
+    cells = [
+        exact.text(live.c[column], fit.live.column(column))
+        for column in fit.columns
+        if column not in fit.mirror.reference_columns
+    ]
+    query = sa.select(*(cell.label(None) for cell in cells)).where(dialect.key_in(columns, keys))
+    return [tuple(row) for row in connection.execute(query.order_by(*columns))]
+
+
+def _losing(connection: Connection, fit: Fit, numbers: Sequence[int]) -> set[int]:
+    """The rows that hold a value for which no column is left."""
+    kept = sa.table(fit.mirror.name.name, *(sa.column(name) for name in (ID, *fit.lost))).alias("m")
+    loses = fit.loses(kept)
+    if loses is None:
+        return set()
+    of = kept.c[ID].in_([number_sql(number) for number in numbers])
+    return {int(number) for number in connection.execute(sa.select(kept.c[ID]).where(of, loses)).scalars()}
+
+
+def same(left: ColumnElement[Any], right: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Equal, NULL being equal to NULL."""
+    return sa.or_(left == right, sa.and_(left.is_(None), right.is_(None)))
+
+
+def number_sql(value: int) -> ColumnElement[int]:
+    """A number of ours, inlined: it needs no type on any server."""
+    return sa.literal_column(str(int(value)))
