@@ -53,19 +53,55 @@ def drop_key(facts: Facts, table: TableName) -> str:
     return f"ALTER TABLE {table_sql(table)} DROP CONSTRAINT IF EXISTS {quote(key_name(facts))}"
 
 
-def lock_tables(facts: Facts, mode: Mode, *, parent_first: bool) -> tuple[str, ...]:
-    """LOCK TABLE for both, in the application's order.
+def lock_writers_out(facts: Facts, *, parent_first: bool) -> tuple[str, ...]:
+    """LOCK TABLE against writers of both, before a foreign key is added.
 
-    ADD and DROP of a foreign key lock the child first, whatever we write, and so deadlock with an
+    ADD of a foreign key locks the child first, whatever we write, and so deadlocks with an
     application that writes parent and then child in one transaction. Taking both locks beforehand
-    in its order cannot. Where LOCK TABLE is not permitted on both (REFERENCES on the parent is not
-    enough) there is no such statement, and a deadlock is retried.
+    in its order cannot: what else such a transaction does (a foreign key's own look at the parent
+    is ROW SHARE) passes SHARE ROW EXCLUSIVE.
     """
-    tables = dict.fromkeys((facts.parent.name, facts.child.name))
+    tables = list(dict.fromkeys((facts.parent.name, facts.child.name)))
+    mode: Mode = "SHARE ROW EXCLUSIVE"
+    return _locks(facts, [(table, mode) for table in (tables if parent_first else tables[::-1])])
+
+
+def lock_everybody_out(facts: Facts, *, parent_first: bool) -> tuple[str, ...]:
+    """LOCK TABLE against everybody, before a foreign key is dropped.
+
+    Not simply in the application's order. Whoever writes the child needs the parent after it, for
+    the foreign key's own check: with the parent locked against everybody first, each of them waits
+    for us while we wait for them. So the parent is first locked against writers alone, which lets
+    those checks pass; then the child; then the parent against everybody. Measured under mixed
+    writers, that is had at the first attempt where parent, child took 12 and child, parent 4.
+
+    Args:
+        facts: of the reference.
+        parent_first: False for an application that writes the child before the parent: it would
+            wait for the parent's lock while we wait for the child's.
+    """
+    child, parent = facts.child.name, facts.parent.name
+    locks: list[tuple[TableName, Mode]] = [(child, "ACCESS EXCLUSIVE")]
+    if child != parent:
+        locks.append((parent, "ACCESS EXCLUSIVE"))
+        if parent_first:
+            locks.insert(0, (parent, "SHARE ROW EXCLUSIVE"))
+    return _locks(facts, locks)
+
+
+def _locks(facts: Facts, locks: list[tuple[TableName, Mode]]) -> tuple[str, ...]:
+    """One statement for each lock, because all but the first wait briefly; none where LOCK TABLE is
+    not permitted on both (REFERENCES on the parent is not enough): there a deadlock is retried."""
     if not (extras(facts.parent).lockable and extras(facts.child).lockable):
         return ()
-    ordered = list(tables) if parent_first else list(reversed(tables))
-    return (f"LOCK TABLE {', '.join(table_sql(table) for table in ordered)} IN {mode} MODE",)
+    return tuple(f"LOCK TABLE {table_sql(table)} IN {mode} MODE" for table, mode in locks)
+
+
+def second(locks: tuple[str, ...]) -> str | None:
+    """The lock that is asked for while others wait for us already (`LockingSql.brief`). An
+    application that writes both tables in both orders deadlocks with every order of ours; only
+    giving up ends that, and the sooner the better."""
+    return locks[1] if len(locks) > 1 else None
 
 
 def both(facts: Facts, mode: Mode) -> tuple[tuple[TableName, Mode], ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from migrator.catalog import Facts
 from migrator.dialects.pg_facts import Partition, by_partition, extras, leaf_foreign_key, own_foreign_key
-from migrator.dialects.pg_key import add_key, both, key_definition, key_name, lock_tables
+from migrator.dialects.pg_key import add_key, both, key_definition, key_name, lock_writers_out, second
 from migrator.dialects.pg_null import null_constraints
 from migrator.dialects.pg_words import body, literal, quote, slug, step, table_sql
 from migrator.plan import Step
@@ -102,6 +102,8 @@ def _attach(facts: Facts, *, parent_first: bool) -> Step:
         f"      MESSAGE = {literal(message)};\n  END IF;\nEND\n"
     )
 
+    locks = lock_writers_out(facts, parent_first=parent_first)
+
     def done(facts: Facts) -> bool:
         fk = facts.foreign_key
         return own_foreign_key(facts) and fk is not None and fk.validated is True
@@ -110,11 +112,12 @@ def _attach(facts: Facts, *, parent_first: bool) -> Step:
         "attach-foreign-key",
         f"declare {name} on {child}: the partitions' valid keys are attached without a scan",
         (
-            *lock_tables(facts, "SHARE ROW EXCLUSIVE", parent_first=parent_first),
+            *locks,
             f"DO {body(check)}",
             f"ALTER TABLE {table_sql(child)} ADD CONSTRAINT {quote(name)} {key_definition(facts)}",
         ),
         locks=both(facts, "SHARE ROW EXCLUSIVE"),
         blocks="writers of both tables, for the queue and a few milliseconds",
         done=done,
+        brief=second(locks),
     )

@@ -7,6 +7,7 @@ only is SET LOCAL, so that a pooled connection keeps nothing of it.
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Final
@@ -156,6 +157,8 @@ def attempt(connection: Connection, work: Sql, settings: Settings, *, patient: b
         with transaction(connection):
             set_all(connection, limit, local=True)
             for statement in work.statements:
+                if not patient and isinstance(work, LockingSql) and statement == work.brief:
+                    set_all(connection, {"lock_timeout": _brief(settings)}, local=True)
                 execute(connection, statement)
         return
     set_all(connection, limit)
@@ -169,6 +172,12 @@ def attempt(connection: Connection, work: Sql, settings: Settings, *, patient: b
         if index is not None and not connection.invalidated:
             _clear_away(connection, table_sql(index), settings)
         raise
+
+
+def _brief(settings: Settings) -> int:
+    """A quarter of our patience, and now and then all of it: transactions that are merely slow would
+    otherwise keep us away for ever."""
+    return max(1, settings.lock_timeout_ms * random.choice((1, 1, 1, 4)) // 4)
 
 
 def _clear_away(connection: Connection, index: str, settings: Settings) -> None:
@@ -232,3 +241,16 @@ def _own(connection: Connection) -> Iterator[None]:
     yield
     if not before and connection.in_transaction():
         connection.commit()
+
+
+def move_sequence(connection: Connection, table: str, column: str, beyond: int) -> bool:
+    """Move the sequence a column owns past a value; False where it owns none. Never moved back."""
+    sequence = "pg_get_serial_sequence(:table, :column)"
+    with transaction(connection):
+        query = sa.text(f"SELECT CAST({sequence} AS text)")
+        if connection.execute(query, {"table": table, "column": column}).scalar_one() is None:
+            return False
+        # nextval() is what moves it under concurrency; setval() alone could move it back.
+        query = sa.text(f"SELECT setval({sequence}, GREATEST(nextval({sequence}), :beyond))")
+        connection.execute(query, {"table": table, "column": column, "beyond": beyond})
+    return True

@@ -14,7 +14,15 @@ from __future__ import annotations
 from migrator.catalog import Facts
 from migrator.dialects import pg_partitions as partitions
 from migrator.dialects.pg_facts import by_partition
-from migrator.dialects.pg_key import add_key, both, drop_key, key_name, lock_tables
+from migrator.dialects.pg_key import (
+    add_key,
+    both,
+    drop_key,
+    key_name,
+    lock_everybody_out,
+    lock_writers_out,
+    second,
+)
 from migrator.dialects.pg_null import (
     add_null_check,
     alter_not_null,
@@ -42,16 +50,15 @@ def enforce_steps(facts: Facts, *, parent_first: bool) -> tuple[Step, ...]:
     """Foreign key NOT VALID, then the NULL guard. The key waits for every open writer of both
     tables; once it stands, the set of orphans can only shrink."""
     tables = partitions.without_key(facts) if by_partition(facts) else (facts.child.name,)
+    locks = lock_writers_out(facts, parent_first=parent_first)
     key = step(
         "add-foreign-key",
         f"add {key_name(facts)} without looking at old rows",
-        (
-            *lock_tables(facts, "SHARE ROW EXCLUSIVE", parent_first=parent_first),
-            *(add_key(facts, table) for table in tables),
-        ),
+        (*locks, *(add_key(facts, table) for table in tables)),
         locks=both(facts, "SHARE ROW EXCLUSIVE"),
         blocks=_WRITES,
         done=lambda facts: facts.foreign_key is not None,
+        brief=second(locks),
     )
     columns = null_columns(facts)
     if not columns:
@@ -75,12 +82,13 @@ def release_steps(facts: Facts, ours: frozenset[str], *, parent_first: bool) -> 
     if not key and not guard:
         return ()
     name = facts.reference.name
+    locks = lock_everybody_out(facts, parent_first=parent_first)
     statements: list[str] = []
     if key:
         tables = [facts.child.name]
         if by_partition(facts):
             tables += [leaf.name for leaf in partitions.leaves(facts)]
-        statements += lock_tables(facts, "ACCESS EXCLUSIVE", parent_first=parent_first)
+        statements += locks
         statements += [
             f"ALTER TABLE {table_sql(table)} DROP CONSTRAINT IF EXISTS {quote(name)}" for table in tables
         ]
@@ -98,6 +106,7 @@ def release_steps(facts: Facts, ours: frozenset[str], *, parent_first: bool) -> 
         locks=both(facts, "ACCESS EXCLUSIVE") if key else ((facts.child.name, "ACCESS EXCLUSIVE"),),
         blocks=_BOTH if key else _CHILD,
         done=done,
+        brief=second(locks) if key else None,
     )
     return (released,)
 
@@ -190,9 +199,10 @@ def unvalidate_steps(facts: Facts, ours: frozenset[str], *, parent_first: bool) 
     columns = checked or null_step_columns("set-not-null", facts, ours)
     if not key and not columns:
         return ()
+    locks = lock_everybody_out(facts, parent_first=parent_first)
     statements: list[str] = []
     if key:
-        statements += lock_tables(facts, "ACCESS EXCLUSIVE", parent_first=parent_first)
+        statements += locks
     if columns:
         statements.append(alter_not_null(facts, columns, "DROP"))
         statements += [] if is_native(facts) else [drop_null_check(facts)]
@@ -220,5 +230,6 @@ def unvalidate_steps(facts: Facts, ours: frozenset[str], *, parent_first: bool) 
         locks=both(facts, "ACCESS EXCLUSIVE") if key else ((facts.child.name, "ACCESS EXCLUSIVE"),),
         blocks=_BOTH if key else _CHILD,
         done=done,
+        brief=second(locks) if key else None,
     )
     return (undo,)

@@ -85,10 +85,12 @@ class LockingSql(Sql):
         locks: each table with the strongest lock the statements take on it.
         index: the index that a CREATE INDEX CONCURRENTLY among the statements builds; an INVALID
             one of that name, left by a failed attempt, is dropped before the next.
+        brief: from this statement on, waits are usually cut short: others wait for us by then.
     """
 
     locks: tuple[tuple[TableName, Mode], ...] = ()
     index: TableName | None = None
+    brief: str | None = None
 
 
 def conflicting(mode: Mode) -> tuple[str, ...]:
@@ -204,8 +206,9 @@ def step(
     patience: Literal["short", "long"] = "short",
     violation: Literal["sweep", "fail"] = "fail",
     index: TableName | None = None,
+    brief: str | None = None,
 ) -> Step:
     """A step whose words about locks are made from the locks themselves, each table once."""
     locked = tuple(dict(locks).items())
-    work = LockingSql(tuple(statements), mode, patience, locks=locked, index=index)
+    work = LockingSql(tuple(statements), mode, patience, locks=locked, index=index, brief=brief)
     return Step(name, title, work, lock_words(locked), blocks, done=done, violation=violation)

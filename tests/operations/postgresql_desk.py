@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -130,6 +131,36 @@ class Desk:
         facts = self.facts(reference)
         with self.open() as connection:
             return list(self.dialect.environment_problems(connection, facts, self.settings))
+
+
+@contextmanager
+def background(work: Callable[[], None]) -> Iterator[list[Exception]]:
+    """Run something in a thread of its own; its error, if any, is in the list at the end."""
+    errors: list[Exception] = []
+
+    def run() -> None:
+        try:
+            work()
+        except sa.exc.DBAPIError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield errors
+    finally:
+        thread.join()
+
+
+def until_waiting(desk: Desk, sessions: int) -> None:
+    until(lambda: desk.value("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted") >= sessions)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for another session; the suite's own time limit is the bound."""
+    pause = threading.Event()
+    while not condition():
+        pause.wait(0.05)
 
 
 _SCHEMA = """

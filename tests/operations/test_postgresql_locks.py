@@ -6,9 +6,6 @@ within the server's own bound.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -18,7 +15,7 @@ from migrator.catalog import Facts
 from migrator.dialects.pg_words import LockingSql, lock_name
 from migrator.plan import Step
 from migrator.reference import TableName
-from tests.operations.postgresql_desk import BLOG, REFERENCE, Desk
+from tests.operations.postgresql_desk import BLOG, REFERENCE, Desk, background, until_waiting
 from tests.servers.database import Database
 
 pytestmark = pytest.mark.engines("postgresql")
@@ -182,9 +179,9 @@ def test_an_application_that_writes_parent_then_child_meets_no_deadlock(database
     patient = replace(desk, settings=replace(desk.settings, lock_timeout_ms=20_000))
     with (
         desk.transaction("""INSERT INTO "user" VALUES (99, 'new')""") as application,
-        _background(lambda: patient.attempt(key)) as errors,
+        background(lambda: patient.attempt(key)) as errors,
     ):
-        _until_waiting(desk, 1)
+        until_waiting(desk, 1)
         application.exec_driver_sql("INSERT INTO post VALUES (901, 99, 'new')")
         application.commit()
     assert errors == []
@@ -200,9 +197,9 @@ def test_a_deadlock_is_told_by_its_number(database: Database) -> None:
     patient = replace(desk, settings=replace(desk.settings, lock_timeout_ms=20_000))
     with (
         desk.transaction("""INSERT INTO "user" VALUES (99, 'new')""") as application,
-        _background(lambda: patient.attempt(bare)) as errors,
+        background(lambda: patient.attempt(bare)) as errors,
     ):
-        _until_waiting(desk, 1)
+        until_waiting(desk, 1)
         try:
             application.exec_driver_sql("INSERT INTO post VALUES (901, 99, 'new')")
         except sa.exc.DBAPIError as error:
@@ -215,10 +212,37 @@ def test_the_order_of_locks_follows_the_settings(database: Database) -> None:
     """For an application that writes the child first."""
     desk = Desk.at(database, *BLOG)
     other = desk.dialect.configured(replace(desk.settings, parent_first=False))
-    for dialect, tables in ((desk.dialect, '"user", "public"."post"'), (other, '"post", "public"."user"')):
+    for dialect, first in ((desk.dialect, "user"), (other, "post")):
         key = step_named(dialect.enforce_steps(desk.facts()), "add-foreign-key")
         assert isinstance(key.work, LockingSql)
-        assert key.work.statements[0] == f'LOCK TABLE "public".{tables} IN SHARE ROW EXCLUSIVE MODE'
+        assert key.work.statements[0] == f'LOCK TABLE "public"."{first}" IN SHARE ROW EXCLUSIVE MODE'
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ("UPDATE post SET title = 'x' WHERE id = 1", "UPDATE post SET title = 'y' WHERE id = 1"),
+        ("""INSERT INTO "user" VALUES (99, 'new')""", "INSERT INTO post VALUES (901, 99, 'new')"),
+        ("SELECT FROM post WHERE id = 1", "UPDATE post SET title = 'x' WHERE id = 1"),
+    ],
+    ids=["a row written twice", "parent, then child", "read, then written"],
+)
+def test_transactions_that_need_the_other_table_finish_before_the_key_is_dropped(
+    database: Database, statements: tuple[str, str]
+) -> None:
+    """We wait for each of them, and none of them for us."""
+    desk = enforced(database)
+    patient = replace(desk, settings=replace(desk.settings, lock_timeout_ms=80_000))
+    (release,) = desk.dialect.release_steps(desk.facts(), frozenset({"add-foreign-key"}))
+    with (
+        desk.transaction(statements[0]) as application,
+        background(lambda: patient.attempt(release)) as errors,
+    ):
+        until_waiting(desk, 1)
+        application.exec_driver_sql(statements[1])
+        application.commit()
+    assert errors == []
+    assert desk.facts().state == "none"
 
 
 def test_without_the_right_to_lock_the_parent_there_is_no_lock_table(database: Database) -> None:
@@ -244,102 +268,3 @@ def test_without_the_right_to_lock_the_parent_there_is_no_lock_table(database: D
         assert desk.facts().state == "validated"
     finally:
         desk.sql(f'DROP OWNED BY "{role}"', f'DROP ROLE "{role}"')
-
-
-def test_settings_of_a_step_are_gone_with_its_transaction(database: Database) -> None:
-    """`SET LOCAL`: the time limits of the short steps never outlive them."""
-    desk = Desk.at(database, *BLOG)
-    key = step_named(desk.dialect.enforce_steps(desk.facts()), "add-foreign-key")
-    with desk.open() as connection:
-        desk.dialect.run_sql(connection, key, desk.settings)
-        assert connection.exec_driver_sql("SHOW lock_timeout").scalar_one() == "0"
-
-
-def test_time_limits_of_the_database_do_not_end_a_long_step(database: Database) -> None:
-    """Whatever its defaults are, a step of long patience works without one and waits with one."""
-    desk = Desk.at(database)
-    names = ["statement_timeout", "idle_in_transaction_session_timeout", "lock_timeout"]
-    with desk.open() as connection:
-        version = desk.dialect.server(connection).version
-    names += ["transaction_timeout"] if version >= (17,) else []
-    desk.sql(*(f"ALTER DATABASE \"{database.name}\" SET {name} = '77s'" for name in names))
-    seen = "CREATE TABLE seen AS SELECT name, setting FROM pg_settings WHERE name LIKE '%_timeout'"
-    desk.attempt(Step("look", "look at the settings", LockingSql((seen,), patience="long")))
-    found = {str(name): str(setting) for name, setting in desk.rows("SELECT name, setting FROM seen")}
-    assert {found[name] for name in names if name != "lock_timeout"} == {"0"}
-    assert int(found["lock_timeout"]) > int(found["deadlock_timeout"])
-
-
-def test_a_lost_connection_is_told_apart(database: Database) -> None:
-    """The run is interrupted, not failed."""
-    desk = Desk.at(database, *BLOG)
-    with desk.open() as victim:
-        suicide = sa.text("SELECT pg_terminate_backend(pg_backend_pid())")
-        with pytest.raises(sa.exc.OperationalError) as error:
-            victim.execute(suicide)
-        assert desk.dialect.verdict(error.value) == "lost"
-
-
-def test_the_run_lock_is_held_by_one_session_and_dies_with_it(database: Database) -> None:
-    """Another session gets False, and True once the first is gone; no transaction stays open."""
-    desk = Desk.at(database)
-    with desk.engine.connect() as second:
-        with desk.engine.connect() as first:
-            assert desk.dialect.try_lock(first, "run") is True
-            assert not first.in_transaction()
-            assert desk.dialect.try_lock(second, "run") is False
-            desk.dialect.unlock(first, "run")
-            assert desk.dialect.try_lock(second, "run") is True
-            desk.dialect.unlock(second, "run")
-            assert desk.dialect.try_lock(first, "run") is True
-        _until(lambda: desk.dialect.try_lock(second, "run") is True)
-
-
-def test_a_snapshot_is_read_only_and_consistent(database: Database) -> None:
-    """In autocommit mode and out of it: a write is refused, and a later commit is not seen."""
-    desk = Desk.at(database, *BLOG)
-    for autocommit in (True, False):
-        with desk.engine.connect() as connection:
-            if autocommit:
-                connection = connection.execution_options(isolation_level="AUTOCOMMIT")
-            with desk.dialect.read_only(connection) as inside:
-                count = sa.text("SELECT count(*) FROM post")
-                before = inside.execute(count).scalar_one()
-                desk.sql(f"INSERT INTO post VALUES ({900 + autocommit}, 1, 'later')")
-                assert inside.execute(count).scalar_one() == before
-                nested = inside.begin_nested() if not autocommit else None
-                with pytest.raises(sa.exc.InternalError, match="read-only"):
-                    inside.execute(sa.text("DELETE FROM post"))
-                if nested is not None:
-                    nested.rollback()
-            desk.dialect.facts(connection, REFERENCE)
-
-
-@contextmanager
-def _background(work: Callable[[], None]) -> Iterator[list[Exception]]:
-    """Run something in a thread of its own; its error, if any, is in the list at the end."""
-    errors: list[Exception] = []
-
-    def run() -> None:
-        try:
-            work()
-        except sa.exc.DBAPIError as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield errors
-    finally:
-        thread.join()
-
-
-def _until_waiting(desk: Desk, sessions: int) -> None:
-    _until(lambda: desk.value("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted") >= sessions)
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    """Wait for another session; the suite's own time limit is the bound."""
-    pause = threading.Event()
-    while not condition():
-        pause.wait(0.05)

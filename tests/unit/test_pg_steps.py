@@ -56,7 +56,8 @@ def test_enforce_locks_the_parent_first_and_looks_at_no_row() -> None:
     """LOCK TABLE in the application's order, then ADD .. NOT VALID."""
     key, guard = enforce_steps(facts(), parent_first=True)
     assert statements(key) == (
-        'LOCK TABLE "public"."user", "public"."post" IN SHARE ROW EXCLUSIVE MODE',
+        'LOCK TABLE "public"."user" IN SHARE ROW EXCLUSIVE MODE',
+        'LOCK TABLE "public"."post" IN SHARE ROW EXCLUSIVE MODE',
         'ALTER TABLE "public"."post" ADD CONSTRAINT "fk_post_user_id_user" '
         'FOREIGN KEY ("user_id") REFERENCES "public"."user" ("id") NOT VALID',
     )
@@ -164,14 +165,30 @@ def test_the_inverses_touch_only_what_is_ours() -> None:
     assert only_guard.lock == "ACCESS EXCLUSIVE on post"
 
 
-def test_release_takes_both_tables_in_the_same_order() -> None:
-    """DROP of a foreign key is ACCESS EXCLUSIVE on both; the guard goes in the same moment."""
+def test_release_locks_the_parent_against_writers_before_it_locks_the_child() -> None:
+    """Whoever writes the child can then still look at the parent, and finish."""
     (release,) = release_steps(facts(), frozenset({"add-foreign-key", "add-null-guard"}), parent_first=True)
-    assert statements(release)[0] == 'LOCK TABLE "public"."user", "public"."post" IN ACCESS EXCLUSIVE MODE'
+    assert statements(release)[:3] == (
+        'LOCK TABLE "public"."user" IN SHARE ROW EXCLUSIVE MODE',
+        'LOCK TABLE "public"."post" IN ACCESS EXCLUSIVE MODE',
+        'LOCK TABLE "public"."user" IN ACCESS EXCLUSIVE MODE',
+    )
+    assert isinstance(release.work, LockingSql)
+    assert release.work.brief == statements(release)[1]
+    assert release.lock == "ACCESS EXCLUSIVE on user, post"
     assert any("DROP FUNCTION" in statement for statement in statements(release))
     assert release.done(facts())
     assert not release.done(facts(foreign_keys=(KEY,)))
     assert not release.done(facts(guards=GUARDS))
+
+
+def test_for_an_application_that_writes_the_child_first_the_child_is_locked_first() -> None:
+    """On the way there and on the way back."""
+    add = enforce_steps(facts(), parent_first=False)[0]
+    (release,) = release_steps(facts(), frozenset({"add-foreign-key"}), parent_first=False)
+    for step in (add, release):
+        locks = [statement.split('"')[3] for statement in statements(step) if "LOCK TABLE" in statement]
+        assert locks == ["post", "user"]
 
 
 def test_unvalidate_gives_the_key_back_without_its_proof() -> None:
@@ -180,16 +197,7 @@ def test_unvalidate_gives_the_key_back_without_its_proof() -> None:
     there = (Column("id", "bigint", nullable=False), Column("user_id", "bigint", nullable=False))
     validated = facts(columns=there, foreign_keys=(replace(KEY, validated=True),))
     (undo,) = unvalidate_steps(validated, ours, parent_first=True)
-    shapes = [
-        "LOCK",
-        "DROP NOT NULL",
-        "nn_chk",
-        "CREATE OR REPLACE FUNCTION",
-        "INSERT",
-        "UPDATE",
-        "DROP",
-        "ADD",
-    ]
+    shapes = ["LOCK"] * 3 + ["DROP NOT NULL", "nn_chk", "FUNCTION", "INSERT", "UPDATE", "DROP", "ADD"]
     assert len(statements(undo)) == len(shapes)
     assert all(shape in statement for shape, statement in zip(shapes, statements(undo), strict=True))
     assert statements(undo)[-1].endswith("NOT VALID")
