@@ -33,6 +33,9 @@ class _Named(sa.types.UserDefinedType[Any]):
 class Exact:
     """How a database without peculiarities writes values: as its driver reads them."""
 
+    #: Whether `text` is the value itself, bytes and all.
+    as_read = True
+
     def prepare(self, connection: Connection) -> None:
         """Session settings on which the text of a value would depend otherwise."""
 
@@ -99,6 +102,8 @@ class _SQLite(Exact):
 class _PostgreSQL(Exact):
     """Everything has a text form from which it can be read back."""
 
+    as_read = False
+
     def prepare(self, connection: Connection) -> None:
         for setting in (
             "datestyle = 'ISO, MDY'",
@@ -159,6 +164,8 @@ _SHAPES = (
 
 class _MySQL(Exact):
     """Bytes as hexadecimal digits, FLOAT with the digits of the DOUBLE it is, the rest as text."""
+
+    as_read = False
 
     def prepare(self, connection: Connection) -> None:
         run_plain(connection, "SET SESSION time_zone = '+00:00'")

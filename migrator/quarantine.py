@@ -36,6 +36,8 @@ NEW = OWN_PREFIX + "new_"
 
 #: What became of a quarantined row.
 HELD, RESTORED, CONFLICT, HEALED = "held", "restored", "conflict", "healed"
+#: A conflict that was settled by hand: the application's newer row stands.
+SUPERSEDED = "superseded"
 #: What was done to the live row: removed; its reference changed; made by us; left as it is, and kept as
 #: evidence of who named a parent that we made.
 DELETED, CHANGED, CREATED, KEPT = "deleted", "changed", "created", "kept"

@@ -118,8 +118,14 @@ def held_rows(
                 action=str(row[3]),
                 state=str(row[4]),
                 at=str(row[5]),
-                values=_readable(exact, columns, dict(zip(mirror.columns, row[end:], strict=True))),
-                new=dict(zip(mirror.reference_columns, row[at:end], strict=True))
+                values={
+                    name: readable(exact, value)
+                    for name, value in zip(mirror.columns, row[end:], strict=True)
+                },
+                new={
+                    name: readable(exact, value)
+                    for name, value in zip(mirror.reference_columns, row[at:end], strict=True)
+                }
                 if str(row[3]) == CHANGED
                 else {},
             )
@@ -131,13 +137,7 @@ def mirror_columns(connection: Connection, dialect: Dialect, holding: Holding) -
     return {column.name: column for column in table.columns}
 
 
-def _readable(exact: Exact, columns: Mapping[str, Column], values: dict[str, Any]) -> dict[str, Any]:
-    # A driver may give what CAST and HEX made as bytes.
-    return {
-        name: bytes(value).decode() if isinstance(value, bytes) and not _is_bytes(exact) else value
-        for name, value in values.items()
-    }
-
-
-def _is_bytes(exact: Exact) -> bool:
-    return type(exact).text is Exact.text
+def readable(exact: Exact, value: Any) -> Any:
+    """A value that was made text in the server, which a driver may have given as bytes."""
+    # MySQL's HEX() and CAST() may arrive as bytes; where the value itself is read, bytes are bytes.
+    return bytes(value).decode() if isinstance(value, bytes) and not exact.as_read else value
