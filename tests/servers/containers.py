@@ -147,7 +147,7 @@ def _prepare(family: FamilyName, image: str) -> PostgresContainer | MySqlContain
             image, username=ADMIN[family], password=password, dbname="postgres", driver="psycopg"
         )
         return postgresql.with_env("POSTGRES_INITDB_ARGS", "--encoding=UTF8 --locale=C.UTF-8")
-    return MySqlContainer(
+    mysql = MySqlContainer(
         image,
         dialect="pymysql",
         username=ADMIN[family],
@@ -155,6 +155,8 @@ def _prepare(family: FamilyName, image: str) -> PostgresContainer | MySqlContain
         dbname="test",
         wait_strategy_check_string=_MYSQL_IS_READY,
     )
+    # The official images would take seconds to load time zones that the built ones do without.
+    return mysql.with_envs(MYSQL_INITDB_SKIP_TZINFO="1", MARIADB_INITDB_SKIP_TZINFO="1")
 
 
 @cache
