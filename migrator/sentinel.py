@@ -12,10 +12,10 @@ from migrator import journal
 from migrator.catalog import Facts, Table
 from migrator.codec import dump_key, load_key
 from migrator.context import Context
-from migrator.dialects import Dialect
 from migrator.errors import Refused
 from migrator.policy import Backfill
 from migrator.predicate import table_clause
+from migrator.sentinel_row import SentinelRow, claimed, is_claimed
 from migrator.worklist import bound
 
 Key = tuple[Any, ...]
@@ -54,7 +54,27 @@ def find_target(connection: Connection, facts: Facts, policy: Backfill) -> Key |
             f"({', '.join(f'{name}={value!r}' for name, value in unique.items())}).",
             hint="Name the one to use with -x backfill_to=<key>.",
         )
+    if not found:
+        _check_free(connection, facts, stated)
     return found[0] if found else None
+
+
+def _check_free(connection: Connection, facts: Facts, stated: Mapping[str, Any]) -> None:
+    """No other row has a stated value in a unique column, and no row refers to a stated key."""
+    reference = facts.reference
+    if set(reference.parent_columns) <= set(stated):
+        key = tuple(stated[name] for name in reference.parent_columns)
+        if is_claimed(connection, reference, key):
+            raise claimed(reference, key)
+    for key in facts.parent.unique_keys:
+        values = {name: stated[name] for name in key if name in stated}
+        if len(values) == len(key) and _lookup(connection, facts, values):
+            shown = ", ".join(f"{name}={value!r}" for name, value in values.items())
+            raise Refused(
+                f"The sentinel row of {facts.reference.parent} cannot be made: another row has {shown}.",
+                hint=f"State another value with -x sentinel.{key[0]}=<value>, or name that row with "
+                "-x backfill_to=<key>.",
+            )
 
 
 def check_sentinel(facts: Facts, policy: Backfill) -> None:
@@ -68,9 +88,12 @@ def check_sentinel(facts: Facts, policy: Backfill) -> None:
     stated = stated_values(parent, policy.sentinel)
     for column in parent.columns:
         given = column.name in stated or column.default is not None or column.identity or column.generated
-        if not column.nullable and not given:
+        # SQLite lets a text key be NULL; a sentinel whose key is NULL would be nobody's parent.
+        is_key = column.name in (*parent.primary_key, *facts.reference.parent_columns)
+        if not given and (is_key or not column.nullable):
+            what = "part of the key" if is_key else "NOT NULL"
             raise Refused(
-                f"The sentinel row of {parent.name} needs a value for {column.name}: it is NOT NULL, has no "
+                f"The sentinel row of {parent.name} needs a value for {column.name}: it is {what}, has no "
                 "default, and none is stated.",
                 hint=f"Give one with -x sentinel.{column.name}=<value>, or name an existing row with "
                 "-x backfill_to=<key>.",
@@ -80,19 +103,20 @@ def check_sentinel(facts: Facts, policy: Backfill) -> None:
 def make_target(context: Context, connection: Connection, facts: Facts, policy: Backfill) -> Key:
     """The key to backfill with, its row created where it is missing. That it is ours is journaled in
     the transaction that creates it, so a crash leaves either both or neither."""
-    run = journal.reload(connection, context.run)
-    known = run.facts.get("sentinel")
-    if policy.to is None and known is not None:
-        key = load_key(known)
-        if _lookup(connection, facts, dict(zip(facts.reference.parent_columns, key, strict=True))):
-            return key
+    if policy.to is None:
+        for key in _remembered(connection, facts):
+            if _lookup(connection, facts, dict(zip(facts.reference.parent_columns, key, strict=True))):
+                return key
     found = find_target(connection, facts, policy)
     if found is not None:
         return found
     check_sentinel(facts, policy)
-    with context.dialect.transaction(connection):
-        key = _insert(connection, context.dialect, facts, policy)
-        journal.record(connection, run, facts={**run.facts, "sentinel": dump_key(key)})
+    run = journal.reload(connection, context.run)
+    make = SentinelRow(context.dialect, facts, stated_values(facts.parent, policy.sentinel))
+    key = make.create(
+        connection,
+        lambda key: journal.record(connection, run, facts={**run.facts, "sentinel": dump_key(key)}),
+    )
     context.progress.note(
         f"created the sentinel row of {facts.reference.parent}: "
         + ", ".join(
@@ -147,9 +171,11 @@ def stated_values(parent: Table, sentinel: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unique_part(parent: Table, stated: Mapping[str, Any]) -> dict[str, Any]:
-    """The stated values that tell the sentinel from every other row: a unique key's, else all."""
+    """The stated values that tell the sentinel from every other row: a unique key's, else all. Of several
+    keys it is the one stated first, whichever order the server lists them in."""
     keys = [key for key in (parent.primary_key, *parent.unique_keys) if key and set(key) <= set(stated)]
-    chosen = min(keys, key=len, default=tuple(stated))
+    place = {name: at for at, name in enumerate(stated)}
+    chosen = min(keys, key=lambda key: (len(key), sorted(place[name] for name in key)), default=tuple(stated))
     return {name: stated[name] for name in chosen}
 
 
@@ -164,32 +190,10 @@ def _lookup(connection: Connection, facts: Facts, values: Mapping[str, Any]) -> 
     return [tuple(row) for row in connection.execute(query)]
 
 
-def _insert(connection: Connection, dialect: Dialect, facts: Facts, policy: Backfill) -> Key:
-    parent = facts.parent
-    stated = stated_values(parent, policy.sentinel)
-    clause = table_clause(facts.reference.parent, *stated)
-    before = _newest(connection, facts) if not stated else []
-    if stated:
-        connection.execute(sa.insert(clause).values({name: bound(value) for name, value in stated.items()}))
-    else:
-        connection.exec_driver_sql(dialect.insert_defaults(facts.reference.parent))
-    found = (
-        _lookup(connection, facts, unique_part(parent, stated))
-        if stated
-        else [key for key in _newest(connection, facts) if key not in before]
-    )
-    if len(found) != 1:
-        raise Refused(
-            f"The sentinel row of {parent.name} cannot be found again by its stated values.",
-            hint="State a value for one of its unique columns with -x sentinel.<column>=<value>, "
-            "or name an existing row with -x backfill_to=<key>.",
-        )
-    return found[0]
-
-
-def _newest(connection: Connection, facts: Facts) -> list[Key]:
-    names = facts.reference.parent_columns
-    parent = table_clause(facts.reference.parent, *names).alias("p")
-    columns = [parent.c[name] for name in names]
-    query = sa.select(*columns).order_by(*(column.desc() for column in columns)).limit(1)
-    return [tuple(row) for row in connection.execute(query)]
+def _remembered(connection: Connection, facts: Facts) -> list[Key]:
+    """The keys of the sentinel rows that runs of this reference made: a parent that is stated nothing of
+    has no values to find its row by."""
+    runs = journal.runs(connection, facts.reference)
+    return [
+        load_key(run.facts["sentinel"]) for run in runs if run.state != "undone" and "sentinel" in run.facts
+    ]

@@ -232,6 +232,11 @@ class Dialect:
         """An INSERT of a row that states nothing (MySQL spells it `() VALUES ()`)."""
         return f"INSERT INTO {self.table_sql(table)} DEFAULT VALUES"
 
+    def move_counter(self, connection: Connection, table: Table, column: str, beyond: int) -> bool:
+        """Have the next automatic key come after `beyond`. False where a stated key moves the counter
+        along by itself (SQLite, MySQL), so that nothing need be done."""
+        return False
+
     def change_extras(self, table: Table) -> dict[str, str]:
         """Columns an UPDATE of ours must set to themselves (MySQL's ON UPDATE CURRENT_TIMESTAMP)."""
         return {}

@@ -230,6 +230,12 @@ class PostgreSQL(Dialect):
                     return f"{statement[: at + 1]} OVERRIDING SYSTEM VALUE{statement[at + 1 :]}"
         raise StepFailed("An INSERT into a table with an identity column must list its columns.")
 
+    def move_counter(self, connection: Connection, table: Table, column: str, beyond: int) -> bool:
+        """A sequence knows nothing of stated keys: it is moved itself."""
+        return pg_sessions.move_sequence(
+            connection, quote(table.name.schema, table.name.name), column, beyond
+        )
+
     # -- the protocol's statements ---------------------------------------------------------------
     def index_steps(self, facts: Facts) -> tuple[Step, ...]:
         """The supporting index, CONCURRENTLY."""

@@ -1,0 +1,189 @@
+"""The sentinel row: made once, under a key nobody has, found again, and taken back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+
+from migrator.errors import Refused
+from migrator.policy import Backfill, Delete
+from migrator.reference import Reference
+from tests.conftest import Database
+from tests.operations.lifecycle import DOWN, UP, Picture, assert_same, picture, run
+
+POST_AUTHOR = Reference.parse("post.user_id -> user.id")
+DELETED = Backfill(sentinel={"username": "deleted"})
+
+
+def blog(database: Database, users: list[int], authors: list[int | None], *, identity: Any = ()) -> Engine:
+    """Users with these keys, and a post for each of these authors."""
+    metadata = sa.MetaData()
+    user = sa.Table(
+        "user",
+        metadata,
+        sa.Column("id", sa.Integer, *identity, primary_key=True),
+        sa.Column("username", sa.String(40), nullable=False, unique=True),
+    )
+    post = sa.Table(
+        "post", metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column("user_id", sa.Integer)
+    )
+    metadata.create_all(database.engine)
+    with database.engine.begin() as connection:
+        for number in users:
+            # By the counter where it comes out right, so that it is where an application would have it.
+            connection.execute(sa.insert(user).values(username=f"user{number}"))
+        found = connection.execute(sa.select(user.c.id).order_by(user.c.id)).scalars().all()
+        assert list(found) == users
+        for author in authors:
+            connection.execute(sa.insert(post).values(user_id=author))
+    return database.engine
+
+
+def authors(engine: Engine) -> list[int | None]:
+    """Each post's author, in the order of the posts."""
+    with engine.connect() as connection:
+        return list(connection.execute(sa.text("SELECT user_id FROM post ORDER BY id")).scalars())
+
+
+def sentinels(database: Database) -> list[int]:
+    """The keys of the sentinel rows."""
+    quoted = '"user"' if database.family in ("sqlite", "postgresql") else "`user`"
+    query = sa.text(f"SELECT id FROM {quoted} WHERE username = 'deleted'")
+    with database.engine.connect() as connection:
+        return list(connection.execute(query).scalars())
+
+
+def up_and_down(database: Database, reference: Reference = POST_AUTHOR) -> list[int | None]:
+    """Backfill to the sentinel, constrain, and take all back; returns the authors in between."""
+    before: Picture = picture(database)
+    run(database.engine, UP, reference, DELETED, DELETED)
+    between = authors(database.engine)
+    run(database.engine, DOWN, reference)
+    assert_same(before, picture(database))
+    return between
+
+
+def test_it_does_not_take_the_key_that_dangling_rows_refer_to(database: Database) -> None:
+    """The next key is that of users who are gone: their posts do not silently become the sentinel's."""
+    blog(database, [1, 2, 3], [1, 4, 4, None, 3])
+    found = up_and_down(database)
+    assert found[0] == 1
+    assert found[4] == 3
+    assert len({*found[1:4]}) == 1
+    assert found[1] not in (1, 2, 3, 4)
+
+
+def test_it_steps_over_a_long_run_of_keys_that_are_referred_to(database: Database) -> None:
+    """A reload put the counter back to the last user who stayed: hundreds of dangling keys follow."""
+    blog(database, [1, 2], [1, *range(3, 300)])
+    before = picture(database)
+    run(database.engine, ("sweep",), POST_AUTHOR, DELETED, DELETED)
+    (key,) = sentinels(database)
+    assert key >= 300
+    assert authors(database.engine) == [1, *[key] * 297]
+    with database.engine.begin() as connection:
+        user = sa.Table("user", sa.MetaData(), autoload_with=connection)
+        connection.execute(sa.insert(user).values(username="next"))
+        newest = connection.execute(sa.select(user.c.id).where(user.c.username == "next")).scalar_one()
+        connection.execute(sa.delete(user).where(user.c.username == "next"))
+    assert newest > key
+    run(database.engine, ("restore",), POST_AUTHOR)
+    assert_same(before, picture(database))
+
+
+@pytest.mark.engines("postgresql")
+def test_a_key_that_is_always_generated_is_stepped_over_too(database: Database) -> None:
+    """GENERATED ALWAYS takes no stated key: the sequence is moved."""
+    blog(database, [1, 2], [1, *range(3, 60)], identity=(sa.Identity(always=True),))
+    assert len({*up_and_down(database)}) == 2
+
+
+def test_a_stated_key_that_is_referred_to_is_refused(database: Database) -> None:
+    """Whoever names the key of dangling rows is told so; nothing is changed and nothing left behind."""
+    blog(database, [1, 2], [1, 9, None])
+    before = picture(database)
+    policy = Backfill(sentinel={"username": "deleted", "id": 9})
+    with pytest.raises(Refused, match=r"id=9, and rows of post refer to that already.*-x sentinel\.id="):
+        run(database.engine, ("sweep",), POST_AUTHOR, policy, policy)
+    assert_same(before, picture(database))
+
+
+def test_another_run_uses_the_row_that_the_first_one_made(database: Database) -> None:
+    """What slips in after the sweep gets the same sentinel, also where the parent has nothing but its key
+    to know it by; and when all is taken back it is gone."""
+    metadata = sa.MetaData()
+    sa.Table("user", metadata, sa.Column("id", sa.Integer, primary_key=True))
+    post = sa.Table(
+        "post",
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("user_id", sa.Integer),
+    )
+    metadata.create_all(database.engine)
+    with database.engine.begin() as connection:
+        connection.execute(sa.insert(post), [{"id": 1, "user_id": 77}, {"id": 2, "user_id": None}])
+    before = picture(database)
+    run(database.engine, ("sweep",), POST_AUTHOR)
+    with database.engine.begin() as connection:
+        connection.execute(sa.insert(post), [{"id": 3, "user_id": None}])
+    run(database.engine, ("enforce", "validate"), POST_AUTHOR)
+    assert len({*authors(database.engine)}) == 1
+    with database.engine.connect() as connection:
+        user = sa.Table("user", sa.MetaData(), autoload_with=connection)
+        assert len(connection.execute(sa.select(user.c.id)).all()) == 1
+    run(database.engine, DOWN, POST_AUTHOR)
+    with database.engine.begin() as connection:
+        connection.execute(sa.delete(post).where(post.c.id == 3))
+    assert_same(before, picture(database))
+
+
+@pytest.mark.engines("sqlite")
+def test_a_text_key_without_a_value_is_no_sentinel(database: Database) -> None:
+    """SQLite would let the key be NULL; it is asked for instead."""
+    with database.engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE user (id TEXT PRIMARY KEY, username TEXT UNIQUE)"))
+        connection.execute(sa.text("CREATE TABLE post (id INTEGER PRIMARY KEY, user_id TEXT)"))
+        connection.execute(sa.text("INSERT INTO post VALUES (1, 'ann'), (2, NULL)"))
+    before = picture(database)
+    with pytest.raises(Refused, match=r"needs a value for id: it is part of the key.*-x sentinel\.id="):
+        run(database.engine, ("sweep",), POST_AUTHOR, DELETED, DELETED)
+    assert_same(before, picture(database))
+
+
+def test_a_stated_value_that_another_row_has_is_refused(database: Database) -> None:
+    """The username is free and the address is not: said before anything is changed."""
+    metadata = sa.MetaData()
+    user = sa.Table(
+        "user",
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("username", sa.String(40), unique=True),
+        sa.Column("email", sa.String(40), unique=True),
+    )
+    post = sa.Table(
+        "post", metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column("user_id", sa.Integer)
+    )
+    metadata.create_all(database.engine)
+    with database.engine.begin() as connection:
+        connection.execute(sa.insert(user).values(username="ann", email="nobody@blog.invalid"))
+        connection.execute(sa.insert(post).values(user_id=None))
+    before = picture(database)
+    policy = Backfill(sentinel={"username": "deleted", "email": "nobody@blog.invalid"})
+    with pytest.raises(Refused, match=r"another row has email='nobody@blog.invalid'.*-x sentinel\.email="):
+        run(database.engine, ("sweep",), POST_AUTHOR, policy, policy)
+    assert_same(before, picture(database))
+
+
+def test_it_stays_while_the_application_uses_it(database: Database) -> None:
+    """A post written to the sentinel after the upgrade keeps it; the orphans are back all the same."""
+    engine = blog(database, [1, 2], [1, 9, None])
+    run(engine, UP, POST_AUTHOR, DELETED, Delete())
+    (key,) = sentinels(database)
+    with engine.begin() as connection:
+        connection.execute(sa.text("INSERT INTO post (id, user_id) VALUES (50, :key)"), {"key": key})
+    run(engine, DOWN, POST_AUTHOR)
+    assert authors(engine) == [1, 9, None, key]
+    assert sentinels(database) == [key]
