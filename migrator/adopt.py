@@ -11,8 +11,10 @@ from sqlalchemy.engine import Connection, Engine
 from migrator import journal, lock
 from migrator.context import Progress, Silent
 from migrator.nearest import unknown_column
+from migrator.operate import operate
 from migrator.reference import Reference, TableName
 from migrator.sessions import Sessions
+from migrator.turning import in_force, standing_on
 
 
 def adopt_tables(
@@ -69,7 +71,10 @@ def abandon_tables(
         if not journal.exists(connection):
             journal.drop_if_idle(connection)  # what a crash in the middle of dropping it has left
             return
-        created = _created(journal.runs(connection, reference))
+        runs = journal.runs(connection, reference)
+        if in_force(runs, "sweep") or standing_on(runs, "sweep"):  # an upgrade died on its way
+            operate(bind, "restore", reference, progress=progress, heads=())
+        created = _created(runs)
         for table in reversed(metadata.sorted_tables):
             if table.name not in created or not sa.inspect(connection).has_table(table.name):
                 continue

@@ -138,8 +138,8 @@ def exists(connection: Connection) -> bool:
 
 
 def ensure(connection: Connection) -> None:
-    """Create the journal's tables where they are missing. Run under the run lock. The table of runs stands
-    for all of them: it is made last and dropped first, so that a crash leaves no journal that has it alone."""
+    """Create the journal's tables where they are missing. Run under the run lock. The table of runs
+    stands for all of them: it is made last and dropped first, so that it is never there alone."""
     for table in (STEP, MIRROR, RUN):
         table.create(connection, checkfirst=True)
 
@@ -257,6 +257,11 @@ def runs(connection: Connection, reference: Reference | None = None) -> list[Run
     if reference is not None:
         query = query.where(RUN.c.reference_key == reference_key(reference))
     return [_run(row) for row in connection.execute(query)]
+
+
+def runs_if_any(connection: Connection, reference: Reference | None = None) -> list[Run]:
+    """The same, where there may be no journal."""
+    return runs(connection, reference) if exists(connection) else []
 
 
 def record(connection: Connection, run: Run, **values: Mapping[str, Any]) -> None:

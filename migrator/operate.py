@@ -7,7 +7,7 @@ writing? Every step is planned for that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,11 +24,13 @@ from migrator.errors import (
     PreflightRefused,
     Refused,
     StepFailed,
+    UsageError,
 )
 from migrator.plan import (
     INVERSE,
     Operation,
     Plan,
+    Sql,
     enforce_plan,
     release_plan,
     restore_plan,
@@ -42,8 +44,8 @@ from migrator.runner import Runner
 from migrator.sessions import Sessions
 from migrator.settings import Settings
 from migrator.stopping import Gate, stoppable
-
-FORWARD: tuple[Operation, ...] = ("sweep", "enforce", "validate")
+from migrator.turning import FORWARD, check_finished, in_force, standing_on
+from migrator.worklist import Worklist
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ def operate(
     policies: Policies | None = None,
     settings: Settings | None = None,
     progress: Progress | None = None,
+    heads: Sequence[str] | None = None,
 ) -> Mapping[str, Any]:
     """Carry out one operation on one reference.
 
@@ -83,6 +86,8 @@ def operate(
         policies: for `sweep` and `validate`.
         settings: the settings in force.
         progress: whom to tell.
+        heads: inside Alembic: where it believes the database to be. An inverse then takes back first what
+            stands on what it is to take back, because Alembic does not know of that.
 
     Returns:
         What the run counted.
@@ -97,7 +102,8 @@ def operate(
         raise translate("lost", error) from error
     try:
         with lock.hold(sessions) as check:
-            work = _Operation(sessions, operation, reference, policies or Policies.of(reference), progress)
+            chosen = policies or Policies.of(reference)
+            work = _Operation(sessions, operation, reference, chosen, progress, heads)
             return work.forward(check) if operation in FORWARD else work.back(check)
     except sa.exc.DBAPIError as error:
         raise translate(sessions.dialect.verdict(error), error) from error
@@ -131,9 +137,12 @@ class _Operation:
     reference: Reference
     policies: Policies
     progress: Progress
+    heads: Sequence[str] | None
 
     def forward(self, check: Callable[[], None]) -> Mapping[str, Any]:
         """Preflight, then the plan; a refusal leaves nothing of ours behind."""
+        with self.sessions.open() as connection:
+            check_finished(journal.runs_if_any(connection, self.reference), self.heads)
         facts = self._facts()
         self._preflight(facts)
         with self.sessions.open() as connection:
@@ -143,12 +152,17 @@ class _Operation:
 
     def back(self, check: Callable[[], None]) -> Mapping[str, Any]:
         """The inverse, from the journal and the quarantine alone."""
-        with self.sessions.open() as connection:
-            known = journal.exists(connection)
-            runs = journal.runs(connection, self.reference) if known else []
-            ours = journal.ours(connection, self.reference) if known else frozenset()
         forward = INVERSE[self.operation]
-        if not any(run.operation == forward and run.state != "undone" for run in runs):
+        with self.sessions.open() as connection:
+            runs = journal.runs_if_any(connection, self.reference)
+        for later in standing_on(runs, forward):
+            if self.heads is None:
+                raise Refused(
+                    f"The {forward} of {self.reference} cannot be taken back while its {later} stands.",
+                    hint=f"Call {INVERSE[later]}_reference first; `alembic downgrade` keeps the order.",
+                )
+            replace(self, operation=INVERSE[later]).back(check)
+        if not in_force(runs, forward):
             self._nothing_to_undo(forward)
             with self.sessions.open() as connection:
                 journal.drop_if_idle(connection)
@@ -158,7 +172,9 @@ class _Operation:
         definition = next(run.reference for run in reversed(runs) if run.operation == forward)
         facts = replace(facts, reference=definition)
         with self.sessions.open() as connection:
+            ours = journal.ours(connection, self.reference)
             run = journal.start(connection, definition, self.operation, {})
+            journal.record(connection, run, facts={**run.facts, "heads": sorted(self.heads or ())})
         counts = self._run(check, run, self._plan(facts, ours))
         with self.sessions.open() as connection:
             journal.undone(connection, self.reference, forward)
@@ -219,26 +235,43 @@ class _Operation:
             try:
                 Runner(context).run(plan)
             except BaseException as error:
-                self._close(run, error)
+                self._close(run, plan, error)
                 raise
-        with self.sessions.open() as connection:
-            journal.finish(connection, run, "done")
-            return journal.reload(connection, run).counts
+            with self.sessions.open() as connection:
+                journal.finish(connection, run, "done")
+                counts = journal.reload(connection, run).counts
+            # A signal during the last step stops whatever would come after this operation.
+            gate.signalled()
+        return counts
 
-    def _close(self, run: journal.Run, error: BaseException) -> None:
+    def _close(self, run: journal.Run, plan: Plan, error: BaseException) -> None:
         """Say in the journal how the run ended. The error matters more than what fails here."""
         state = "failed"
         if isinstance(error, (Interrupted, KeyboardInterrupt)):
             state = "interrupted"
-        elif isinstance(error, Refused) and not isinstance(error, PreflightRefused):
-            state = "refused"
         try:
             with self.sessions.open() as connection:
+                if isinstance(error, (Refused, UsageError)) and self._changed_nothing(connection, run, plan):
+                    state = "refused"
                 journal.finish(connection, run, state, str(error) or type(error).__name__)
                 if state == "refused":
-                    for mirror in quarantine.mirrors(connection, run.reference):
-                        if not quarantine.held(connection, mirror):
-                            quarantine.drop(connection, self.sessions.dialect, mirror)
-                    journal.drop_if_idle(connection)
+                    self._leave_nothing(connection, plan)
         except (sa.exc.DBAPIError, MigratorError):
             return
+
+    def _changed_nothing(self, connection: Connection, run: journal.Run, plan: Plan) -> bool:
+        """Whether a refusal came before the first change, so that nothing of ours need stay."""
+        if self.operation not in FORWARD:
+            return False
+        now = journal.reload(connection, run)
+        statements = {step.name for step in plan.steps if isinstance(step.work, Sql)}
+        done = {step["name"] for step in journal.steps(connection, run) if step["ours"]}
+        return not (now.counts.get("changed") or now.facts.get("sentinel") or statements & done)
+
+    def _leave_nothing(self, connection: Connection, plan: Plan) -> None:
+        dialect = self.sessions.dialect
+        Worklist.of(dialect, self.reference, plan.facts.child).drop(connection)
+        for mirror in quarantine.mirrors(connection, self.reference):
+            if not quarantine.held(connection, mirror):
+                quarantine.drop(connection, dialect, mirror)
+        journal.drop_if_idle(connection)

@@ -15,6 +15,7 @@ from migrator.parents import remove_created
 from migrator.quarantine import CHANGED, CONFLICT, CREATED, DELETED, KEPT, RESTORED, Mirror
 from migrator.restore import mark, page, restore_mirror
 from migrator.sentinel import remove_if_unused
+from migrator.worklist import Worklist
 
 
 def restore(context: Context, facts: Facts) -> dict[str, Any]:
@@ -33,6 +34,8 @@ def restore(context: Context, facts: Facts) -> dict[str, Any]:
         settings.batch_size, settings.batch_floor, settings.batch_ceiling, settings.batch_target_ms / 1000
     )
     with context.sessions.work() as connection:
+        # An upgrade that died in its sweep leaves its list.
+        Worklist.of(context.dialect, context.reference, facts.child).drop(connection)
         mirrors = quarantine.mirrors(connection, context.reference)
     restored = _removed(context, mirrors, size)
     for mirror in mirrors:

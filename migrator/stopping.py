@@ -84,7 +84,7 @@ class Gate:
         Raises:
             Stopped, Interrupted: a signal has come; the message holds the command that goes on.
         """
-        self._signal()
+        self.signalled()
         if time.monotonic() - self.looked < _LOOK_EVERY:
             return
         self.lock()
@@ -94,7 +94,7 @@ class Gate:
                 self.progress.note(f"paused: {self.run.operation} of {self.run.reference}; `migrator resume`")
                 told = True
             time.sleep(_LOOK_EVERY)
-            self._signal()
+            self.signalled()
             self.lock()
         self.looked = time.monotonic()
 
@@ -102,7 +102,8 @@ class Gate:
         with self.sessions.open() as connection:
             return journal.heartbeat(connection, self.run) == "pause"
 
-    def _signal(self) -> None:
+    def signalled(self) -> None:
+        """Raise where a signal has come; see `__call__`."""
         if not self.stop.signal:
             return
         what = f"the {self.run.operation} of {self.run.reference} after a batch; nothing is half done."

@@ -52,4 +52,5 @@ def carry_out(operations: Operations, operation: ReferenceOperation) -> None:
             policies=policies,
             settings=settings,
             progress=LogProgress(),
+            heads=context.get_current_heads(),
         )

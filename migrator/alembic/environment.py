@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from logging.config import fileConfig
 from typing import Any
@@ -12,16 +12,18 @@ from alembic import context
 from alembic.util.exc import CommandError
 from sqlalchemy.engine import URL, Connection
 
-from migrator import lock
+from migrator import journal, lock
 from migrator.arguments import check_names
 from migrator.blog.models import Base
 from migrator.connect import connect
-from migrator.errors import MigratorError
+from migrator.errors import MigratorError, Stopped
 from migrator.naming import is_own_table
 from migrator.offline.version_table import only_if_missing
 from migrator.operate import translate
 from migrator.sessions import Sessions
 from migrator.settings import database_url
+from migrator.stopping import resume_command
+from migrator.turning import check_finished
 
 
 def run() -> None:
@@ -69,10 +71,16 @@ def _offline(url: URL, arguments: Mapping[str, Any]) -> None:
 
 
 def _online(connection: Connection) -> None:
-    context.configure(connection=connection, **_options())
+    moved: list[object] = []
+    context.configure(connection=connection, on_version_apply=lambda **step: moved.append(step), **_options())
     try:
-        with _one_at_a_time(connection), context.begin_transaction():
+        with _one_at_a_time(connection, moved), context.begin_transaction():
             context.run_migrations()
+    except KeyboardInterrupt:
+        raise Stopped(
+            "Ctrl-C stopped between two operations; nothing is half done.",
+            hint=f"It goes on with: {resume_command()}",
+        ) from None
     except sa.exc.DBAPIError as error:
         raise translate(Sessions.of(connection).dialect.verdict(error), error) from error
     except CommandError as error:
@@ -86,8 +94,9 @@ def _online(connection: Connection) -> None:
 
 
 @contextmanager
-def _one_at_a_time(connection: Connection) -> Iterator[None]:
-    """A second upgrade is refused while one runs. Commands that only look take no lock."""
+def _one_at_a_time(connection: Connection, moved: Sequence[object]) -> Iterator[None]:
+    """A second upgrade is refused while one runs. Commands that only look take no lock. Where there was
+    nothing to do, a downgrade that was cut short is not passed over in silence."""
     try:
         context.get_revision_argument()
     except KeyError:
@@ -95,3 +104,7 @@ def _one_at_a_time(connection: Connection) -> Iterator[None]:
         return
     with lock.hold(Sessions.of(connection)):
         yield
+        if not moved:
+            check_finished(journal.runs_if_any(connection), context.get_context().get_current_heads())
+            journal.drop_if_idle(connection)  # what a run that died in its first moment has left
+            connection.commit()
