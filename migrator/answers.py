@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.expression import FromClause
 
 from migrator.catalog import Facts
 from migrator.context import Context
 from migrator.errors import Refused
-from migrator.policy import CreateParents, Policy, flat
-from migrator.predicate import none_null
+from migrator.policy import Keep, Policy, Refuse, heard
+from migrator.predicate import none_null, table_clause
 from migrator.repairs import source_of
-from migrator.values import Source, evaluated, goes_astray
+from migrator.values import First, Source, evaluated, goes_astray
 from migrator.worklist import KIND, Worklist
 
 
@@ -26,22 +28,24 @@ def check_answers(
     Raises:
         Refused: a computed value is no parent, or a row has no answer and the chain no last word.
     """
-    chain = flat(policy)
-    sources = [source_of(context.dialect, connection, facts, one) for one in chain]
-    computed = [source for source in sources if source is not None]
-    if not computed:
-        if all(isinstance(one, CreateParents) for one in chain) and kind != "dangling":
+    chain = heard(policy, kind)
+    try:
+        found = [source_of(context.dialect, connection, facts, one) for one in chain]
+        sources = tuple(source for source in found if source is not None)
+        if not sources and not chain:
             raise Refused(
                 f"{kind} orphans of {facts.reference} name nobody who could be created.",
                 hint="Say what to do with them: Chain(CreateParents(...), Backfill()).",
             )
-        return
-    try:
-        for source in computed:
-            _astray(connection, facts, worklist, source, kind)
-        if all(source is not None for source in sources):
-            _unanswered(connection, facts, worklist, computed, kind)
+        if sources:
+            first = sources[0] if len(sources) == 1 else First(facts.reference, sources)
+            _divided(connection, facts, worklist, first, kind)
+            _astray(connection, facts, worklist, first, kind)
+            if len(sources) == len(chain) or isinstance(chain[-1], (Refuse, Keep)):
+                _unanswered(connection, facts, worklist, first, kind)
     except sa.exc.DBAPIError as error:
+        if context.dialect.verdict(error) in ("lock-timeout", "deadlock", "lost", "retry"):
+            raise
         line = str(error.orig).strip().splitlines()[0]
         raise Refused(
             f"The {'/'.join(one.name for one in chain)} policy of {facts.reference} cannot be "
@@ -50,23 +54,41 @@ def check_answers(
         ) from error
 
 
-def _values(facts: Facts, worklist: Worklist, source: Source, kind: str) -> Any:
+def _values(facts: Facts, worklist: Worklist, source: Source, kind: str) -> FromClause:
     """The listed rows of a kind with their new values."""
 
-    def listed(child: Any) -> ColumnElement[bool]:
-        entries = worklist.clause.alias("w")
-        return sa.exists(
-            sa.select(sa.literal_column("1"))
-            .select_from(entries)
-            .where(
-                entries.c[KIND] == sa.literal_column(f"'{kind}'"),
-                *(entries.c[column] == child.c[column] for column in facts.child.key),
-            )
-            .correlate(child)
-        )
+    def listed(child: FromClause) -> ColumnElement[bool]:
+        return _listed(facts, worklist, child, kind)
 
     columns = [column.name for column in facts.child.columns]
     return evaluated(facts.reference, source, facts.child.key, columns, listed)
+
+
+def _listed(facts: Facts, worklist: Worklist, child: FromClause, kind: str) -> ColumnElement[bool]:
+    """IN, which every server answers from the child's key, one look-up for each entry. The keys are never
+    NULL, and nothing of the list can be taken for a column that an expression names."""
+    key = facts.child.key
+    entries = worklist.clause.alias("w")
+    found = sa.select(*(entries.c[column] for column in key)).where(
+        entries.c[KIND] == sa.literal_column(f"'{kind}'")
+    )
+    columns = [child.c[column] for column in key]
+    return columns[0].in_(found) if len(key) == 1 else sa.tuple_(*columns).in_(found)
+
+
+def _divided(connection: Connection, facts: Facts, worklist: Worklist, source: Source, kind: str) -> None:
+    child = table_clause(facts.reference.child, *(column.name for column in facts.child.columns)).alias("c")
+    divided = source.divided(child)
+    if divided is None:
+        return
+    query = sa.select(*(child.c[column] for column in facts.child.key)).limit(1)
+    row = connection.execute(query.where(_listed(facts, worklist, child, kind), divided)).first()
+    if row is not None:
+        raise Refused(
+            f"The lookup has two different answers for {facts.reference.child} ({_named(facts, row)}). "
+            "Nothing was changed.",
+            hint="Leave one, or decide such rows in a file: Chain(Decisions(...), Lookup(...)).",
+        )
 
 
 def _astray(connection: Connection, facts: Facts, worklist: Worklist, source: Source, kind: str) -> None:
@@ -76,29 +98,26 @@ def _astray(connection: Connection, facts: Facts, worklist: Worklist, source: So
     query = sa.select(*columns, *shown).where(goes_astray(facts.reference, relation)).limit(1)
     row = connection.execute(query).first()
     if row is not None:
-        at = len(columns)
-        key = ", ".join(f"{name}={value}" for name, value in zip(facts.child.key, row[:at], strict=True))
-        value = ", ".join(str(part) for part in row[at:])
+        value = ", ".join(str(part) for part in row[len(columns) :])
         raise Refused(
-            f"The value {value} for {facts.reference.child} ({key}) is itself no parent in "
+            f"The value {value} for {facts.reference.child} ({_named(facts, row)}) is itself no parent in "
             f"{facts.reference.parent}. Nothing was changed.",
             hint="Mend the expression, lookup or decision, or create that parent.",
         )
 
 
-def _unanswered(
-    connection: Connection, facts: Facts, worklist: Worklist, sources: list[Source], kind: str
-) -> None:
+def _named(facts: Facts, row: Sequence[Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in zip(facts.child.key, row, strict=False))
+
+
+def _unanswered(connection: Connection, facts: Facts, worklist: Worklist, source: Source, kind: str) -> None:
     entries = worklist.counts(connection).get(kind, 0)
-    answered: set[tuple[Any, ...]] = set()
-    for source in sources:
-        relation = _values(facts, worklist, source, kind)
-        columns = [relation.c[f"k{at}"] for at in range(len(facts.child.key))]
-        query = sa.select(*columns).where(none_null(facts.reference, relation))
-        answered.update(tuple(row) for row in connection.execute(query))
-    if len(answered) < entries:
+    relation = _values(facts, worklist, source, kind)
+    query = sa.select(sa.func.count()).select_from(relation).where(none_null(facts.reference, relation))
+    answered = int(connection.scalar(query) or 0)
+    if answered < entries:
         raise Refused(
-            f"{entries - len(answered)} of {entries} {kind} orphan(s) of {facts.reference} have no answer. "
+            f"{entries - answered} of {entries} {kind} orphan(s) of {facts.reference} have no answer. "
             "Nothing was changed.",
             hint="End the chain with a policy that has one for every row: Chain(..., Backfill()).",
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 from migrator.errors import UsageError
 from migrator.operate import Policies
-from migrator.policy import Backfill, Policy, policy_named
+from migrator.policy import Backfill, Chain, Decisions, Policy, policy_named
 from migrator.reference import Reference
 from migrator.settings import Settings, resolve
 
@@ -19,6 +19,7 @@ KNOWN = (
     "on_null",
     "on_dangling",
     "backfill_to",
+    "decisions",
     "lock_timeout",
     "drop_tables",
     "server_version",
@@ -53,8 +54,8 @@ def policies_from(
     on_null: Policy | str | None,
     on_dangling: Policy | str | None,
 ) -> Policies:
-    """The policies: `-x on_null=`, `-x on_dangling=`, `-x backfill_to=` and `-x sentinel.<column>=` over
-    what the revision states.
+    """The policies: `-x on_null=`, `-x on_dangling=`, `-x backfill_to=`, `-x sentinel.<column>=` and
+    `-x decisions=<file>` over what the revision states. What the file decides comes before the policy.
 
     Raises:
         UsageError: a word that names no policy; `backfill_to` with a policy that does not backfill.
@@ -71,7 +72,15 @@ def policies_from(
             "-x backfill_to= is given, but neither on_null nor on_dangling backfills.",
             hint="Leave it out, or say -x on_dangling=backfill.",
         )
-    return Policies(_with(null, to, stated), _with(dangling, to, stated))
+    decided = () if "decisions" not in arguments else (Decisions(str(arguments["decisions"])),)
+    return Policies(
+        _after(decided, _with(null, to, stated)),
+        _after(decided, _with(dangling, to, stated)),
+    )
+
+
+def _after(decided: tuple[Decisions, ...], policy: Policy) -> Policy:
+    return Chain(*decided, policy) if decided else policy
 
 
 def _policy(policy: Policy | str | None) -> Policy | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,12 @@ def decided(dialect: Dialect, connection: Connection, facts: Facts, path: str) -
         content = Path(path).read_bytes()
     except OSError as error:
         raise UsageError(f"The decisions file {path} cannot be read: {error.strerror}.") from None
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UsageError(
+            f"The decisions file {path} is not UTF-8.", hint="Save it as CSV UTF-8, with commas."
+        ) from None
     digest = hashlib.sha256(content + str(reference).encode()).hexdigest()[:12]
     name = TableName(short_name(OWN_PREFIX + "d", digest))
     new = tuple(f"{_NEW}{at}" for at in range(len(reference.columns)))
@@ -55,7 +62,7 @@ def decided(dialect: Dialect, connection: Connection, facts: Facts, path: str) -
     run_plain(connection, dialect.create_mirror(loading, columns))
     clause = table_clause(loading, *child.key, *new)
     with dialect.transaction(connection):
-        for line in _lines(content.decode("utf-8-sig"), path, facts):
+        for line in _lines(text, path, facts):
             values = {column: bound(value) for column, value in zip([*child.key, *new], line, strict=True)}
             connection.execute(sa.insert(clause).values(values))
     index = dialect.quote(short_name(OWN_PREFIX + "ix", loading.name))
@@ -83,7 +90,7 @@ def drop_all(dialect: Dialect, connection: Connection) -> None:
 def _lines(text: str, path: str, facts: Facts) -> Iterator[list[str]]:
     """Key and new values of each line that decides something about this reference."""
     reference = facts.reference
-    reader = csv.DictReader(text.splitlines())
+    reader = csv.DictReader(io.StringIO(text, newline=""))
     wanted = [
         *(f"key:{column}" for column in facts.child.key),
         *(f"new:{column}" for column in reference.columns),
@@ -98,5 +105,10 @@ def _lines(text: str, path: str, facts: Facts) -> Iterator[list[str]]:
         if row.get("reference") not in (None, "", str(reference)):
             continue
         values = [row[column] or "" for column in wanted]
-        if all(values[len(facts.child.key) :]):
+        new = values[len(facts.child.key) :]
+        if any(new) and not all(new):
+            raise UsageError(
+                f"{path}, line {reader.line_num}: a new value for some columns of {reference}, not for all."
+            )
+        if all(new):
             yield values

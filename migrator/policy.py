@@ -33,7 +33,7 @@ class Backfill(Policy):
     """
 
     name: ClassVar[str] = "backfill"
-    to: tuple[Any, ...] | None = None
+    to: Any = None  # a tuple once made, whatever was given
     sentinel: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -192,6 +192,19 @@ def flat(policy: Policy) -> tuple[Policy, ...]:
     if isinstance(policy, Chain):
         return tuple(one for each in policy.policies for one in flat(each))
     return (policy,)
+
+
+def heard(policy: Policy, kind: str) -> tuple[Policy, ...]:
+    """Those policies of a chain that are asked about orphans of a kind: up to the first that has an answer
+    for every row. Creating parents answers for dangling rows alone; others name nobody."""
+    asked: list[Policy] = []
+    for one in flat(policy):
+        if isinstance(one, CreateParents) and kind != "dangling":
+            continue
+        asked.append(one)
+        if not isinstance(one, (Expression, Lookup, Decisions)):
+            break
+    return tuple(asked)
 
 
 def policy_named(name: str, default: Policy | None = None) -> Policy:

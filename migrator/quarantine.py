@@ -16,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.expression import FromClause
 
 from migrator import journal
 from migrator.catalog import Column, Table
@@ -41,6 +42,8 @@ SUPERSEDED = "superseded"
 #: What was done to the live row: removed; its reference changed; made by us; left as it is, and kept as
 #: evidence of who named a parent that we made.
 DELETED, CHANGED, CREATED, KEPT = "deleted", "changed", "created", "kept"
+#: The kind of a row that is no orphan itself: it referred to one that was deleted.
+DEPENDANT = "dependant"
 
 
 @dataclass(frozen=True)
@@ -191,6 +194,7 @@ def capture(
     kind: ColumnElement[str] | str,
     action: str,
     new_values: Sequence[ColumnElement[Any]] = (),
+    source: FromClause | None = None,
 ) -> int:
     """Copy rows, whole, into the mirror. Part of the batch's transaction.
 
@@ -199,11 +203,12 @@ def capture(
         kind: why they are taken: a word, or an expression over the source aliased `c`.
         action: `deleted` or `changed`.
         new_values: for `changed`: expressions of what the reference columns are about to become.
+        source: the source aliased `c`, where `kind` or `new_values` are expressions over it.
 
     Returns:
         How many rows were copied; the caller compares it with what it then changes.
     """
-    source = mirror.source_clause.alias("c")
+    source = mirror.source_clause.alias("c") if source is None else source
     clause = mirror.clause
     kind_sql = sa.literal_column(f"'{kind}'") if isinstance(kind, str) else kind
     values: list[tuple[str, Any]] = [

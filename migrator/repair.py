@@ -152,6 +152,7 @@ class RepointEach:
         """See `Repair.apply`. The value is computed once, at the capture, and taken from there: what
         it is computed from may change between two statements."""
         dialect, reference, mirror = self.context.dialect, self.facts.reference, self.mirror
+        child = mirror.source_clause.alias("c")
         newest = int(connection.scalar(sa.select(sa.func.max(mirror.clause.c[ID]))) or 0)
         captured = quarantine.capture(
             connection,
@@ -161,7 +162,8 @@ class RepointEach:
             run_id=self.context.run.id,
             kind=kind,
             action=CHANGED,
-            new_values=self.source.values(mirror.source_clause.alias("c")),
+            new_values=self.source.values(child),
+            source=child,
         )
         target, kept = mirror.source_clause, mirror.clause.alias("m")
         same = [kept.c[column] == target.c[column] for column in mirror.key]

@@ -20,7 +20,7 @@ from migrator.policy import (
     Lookup,
     Policy,
     SetNull,
-    flat,
+    heard,
 )
 from migrator.quarantine import Mirror
 from migrator.reference import TableName
@@ -30,12 +30,12 @@ from migrator.values import Computed, LookedUp, Source
 
 
 def repairs_for(
-    context: Context, connection: Connection, facts: Facts, mirror: Mirror, policy: Policy
+    context: Context, connection: Connection, facts: Facts, mirror: Mirror, policy: Policy, kind: str
 ) -> tuple[Repair, ...]:
-    """The repairs a policy asks for, first answer first; none where the rows are to stay. A missing
-    sentinel row is created here, in a transaction of its own."""
+    """The repairs a policy asks for with one kind of orphan, first answer first; none where the rows are
+    to stay. A missing sentinel row is created here, in a transaction of its own."""
     found: list[Repair] = []
-    for one in flat(policy):
+    for one in heard(policy, kind):
         source = source_of(context.dialect, connection, facts, one)
         if source is not None:
             found.append(RepointEach(context, facts, mirror, source))

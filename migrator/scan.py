@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from migrator import journal
+from migrator import decisions, journal
 from migrator.answers import check_answers
 from migrator.batches import BatchSize
 from migrator.catalog import Facts
@@ -20,10 +20,10 @@ from migrator.closure import closure_of
 from migrator.codec import dump_key, load_key
 from migrator.context import Context
 from migrator.dependants import refuse_dependants
-from migrator.errors import Refused, TooManyOrphans
+from migrator.errors import Refused, TooManyOrphans, UsageError
 from migrator.parents import check_parents
 from migrator.plan import Sweep
-from migrator.policy import Backfill, CreateParents, Delete, Keep, Policy, Refuse, SetNull, flat
+from migrator.policy import Backfill, CreateParents, Delete, Keep, Policy, Refuse, SetNull, heard
 from migrator.sentinel import check_sentinel, find_target
 from migrator.worklist import Key, Worklist
 
@@ -95,15 +95,19 @@ def gate(
                 f"if it is, allow it with -x max_orphan_share={min(1.0, touched / max(total, 1)):.2f}.",
             )
         for name, count in counts.items():
-            for policy in flat(policies[name]):
-                _allow(connection, facts, name, policy, count)
+            chain = heard(policies[name], name)
+            for policy in chain:
+                # At the end of a chain these speak of what is left, if anything is: see check_answers.
+                if len(chain) == 1 or not isinstance(policy, (Refuse, Keep)):
+                    _allow(connection, facts, name, policy, count)
             check_answers(context, connection, facts, worklist, policies[name], name)
-            for policy in flat(policies[name]):
+            for policy in chain:
                 if isinstance(policy, Delete):
                     closure = closure_of(connection, context.dialect, facts, policy.dependants, make=False)
                     refuse_dependants(connection, facts, worklist, closure.protected, (name,))
-    except Refused:
+    except (Refused, UsageError):
         worklist.drop(connection)
+        decisions.drop_all(context.dialect, connection)
         raise
 
 

@@ -23,7 +23,7 @@ from migrator.errors import LockNotObtained, StepFailed
 from migrator.plan import Sweep
 from migrator.policy import Policy
 from migrator.predicate import breaks, child_alias, kind, none_null, parent_exists
-from migrator.quarantine import HEALED, HELD, ID, Mirror
+from migrator.quarantine import CHANGED, DELETED, DEPENDANT, HEALED, HELD, ID, Mirror
 from migrator.repair import Repair
 from migrator.repairs import repairs_for
 from migrator.restore import put_back
@@ -112,7 +112,7 @@ def _repairs(
     """What to do with each kind that is there, first answer first. A kind that is not there makes no
     sentinel."""
     counts = worklist.counts(connection)
-    return {name: repairs_for(context, connection, facts, mirror, policies[name]) for name in counts}
+    return {name: repairs_for(context, connection, facts, mirror, policies[name], name) for name in counts}
 
 
 def _settle_all(
@@ -245,6 +245,9 @@ def _heal(
         .where(
             kept.c[ID] > sa.literal_column(str(above)),
             kept.c[quarantine.STATE] == sa.literal_column(f"'{HELD}'"),
+            # Evidence, parents we made and dependants were not set aside for want of this parent.
+            kept.c[quarantine.ACTION].in_([sa.literal_column(f"'{one}'") for one in (DELETED, CHANGED)]),
+            kept.c[quarantine.KIND] != sa.literal_column(f"'{DEPENDANT}'"),
             none_null(context.reference, kept),
             parent_exists(context.reference, kept),
         )

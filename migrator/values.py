@@ -26,6 +26,9 @@ class Source(Protocol):
     def values(self, child: FromClause) -> list[ColumnElement[Any]]:
         """One expression per reference column over the rows of `child`, which has all its columns."""
 
+    def divided(self, child: FromClause) -> ColumnElement[bool] | None:
+        """True for the rows of `child` that have two different answers; None where no row can have."""
+
 
 @dataclass(frozen=True)
 class Computed:
@@ -44,6 +47,10 @@ class Computed:
     def values(self, child: FromClause) -> list[ColumnElement[Any]]:
         """See `Source.values`."""
         return [sa.literal_column(f"({text})") for text in self.sql]
+
+    def divided(self, child: FromClause) -> ColumnElement[bool] | None:
+        """See `Source.divided`."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -70,14 +77,51 @@ class LookedUp:
 
     def values(self, child: FromClause) -> list[ColumnElement[Any]]:
         """See `Source.values`."""
-        found: list[ColumnElement[Any]] = []
-        for column in self.value:
-            other = table_clause(self.table, *(theirs for _, theirs in self.on), *self.value).alias("l")
-            same = (other.c[theirs] == child.c[ours] for ours, theirs in self.on)
-            found.append(
-                sa.select(other.c[column]).distinct().where(*same).correlate(child).scalar_subquery()
-            )
-        return found
+        return [self._answers(child, column).distinct().scalar_subquery() for column in self.value]
+
+    def divided(self, child: FromClause) -> ColumnElement[bool] | None:
+        """See `Source.divided`. Asked beforehand: SQLite takes the first of several without a word."""
+        counts = [
+            self._answers(child, column, counted=True).scalar_subquery() > sa.literal_column("1")
+            for column in self.value
+        ]
+        return sa.or_(*counts)
+
+    def _answers(self, child: FromClause, column: str, *, counted: bool = False) -> sa.Select[Any]:
+        other = table_clause(self.table, *(theirs for _, theirs in self.on), *self.value).alias("l")
+        wanted: ColumnElement[Any] = other.c[column]
+        same = (other.c[theirs] == child.c[ours] for ours, theirs in self.on)
+        known = (other.c[value].is_not(None) for value in self.value)
+        query = sa.select(sa.func.count(wanted.distinct()) if counted else wanted)
+        return query.where(*same, *known).correlate(child)
+
+
+@dataclass(frozen=True)
+class First:
+    """The value of the first of several sources that has one for the row."""
+
+    reference: Reference
+    sources: tuple[Source, ...]
+
+    def values(self, child: FromClause) -> list[ColumnElement[Any]]:
+        """See `Source.values`."""
+        each = [source.values(child) for source in self.sources]
+        answered = [sa.and_(*(value.is_not(None) for value in values)) for values in each]
+        return [
+            sa.case(*((there, values[at]) for there, values in zip(answered, each, strict=True)))
+            for at in range(len(self.reference.columns))
+        ]
+
+    def divided(self, child: FromClause) -> ColumnElement[bool] | None:
+        """See `Source.divided`. Whom an earlier source knows a later one is not asked about."""
+        found: list[ColumnElement[bool]] = []
+        unknown: list[ColumnElement[bool]] = []
+        for source in self.sources:
+            divided = source.divided(child)
+            if divided is not None:
+                found.append(sa.and_(*unknown, divided))
+            unknown.append(sa.or_(*(value.is_(None) for value in source.values(child))))
+        return sa.or_(*found) if found else None
 
 
 def evaluated(
