@@ -18,7 +18,7 @@ demo: $(VENV)/installed  ## the audited blog, end to end, on a new SQLite file
 	@$(BIN)/migrator demo
 
 test: $(VENV)/installed-dev  ## every test, on SQLite, PostgreSQL, MySQL and MariaDB; starts what it needs
-	@$(BIN)/pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m tests $(PYTEST_ARGS)
 
 lint: $(VENV)/installed-dev  ## style and types
 	$(BIN)/ruff check .
