@@ -62,6 +62,22 @@ def candidates(connection: Connection, *, schema: str | None = None) -> list[Can
     return [found for child in tables for found in (*_single(child, tables), *_composite(child, tables))]
 
 
+def candidates_in(metadata: sa.MetaData) -> list[Candidate]:
+    """The same among the tables that models describe; no database is asked."""
+    default = sa.engine.default.DefaultDialect()
+    tables = [
+        _Table(
+            TableName(table.name, table.schema),
+            _table_words(table.name),
+            {column.name: _described(column, default) for column in table.columns},
+            tuple(column.name for column in table.primary_key.columns),
+            frozenset(tuple(column.name for column in key.columns) for key in table.foreign_key_constraints),
+        )
+        for table in sorted(metadata.tables.values(), key=lambda table: (table.schema or "", table.name))
+    ]
+    return [found for child in tables for found in (*_single(child, tables), *_composite(child, tables))]
+
+
 def words(name: str) -> tuple[str, ...]:
     """A name in lower-case words: `OwnerUserId` and `owner_user_id` are the same three."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name)
@@ -98,6 +114,15 @@ def _tables(connection: Connection, schema: str | None) -> list[_Table]:
         for at, described in sorted(columns.items(), key=lambda item: (item[0][0] or "", item[0][1]))
         if not is_own_table(at[1])
     ]
+
+
+def _described(column: sa.Column[Any], dialect: sa.Dialect) -> Column:
+    try:
+        type_ = column.type.compile(dialect)
+    except sa.exc.CompileError:  # a type of one database only
+        type_ = ""
+    generated = "stored" if column.computed is not None else None
+    return Column(column.name, type_, bool(column.nullable), generated=generated)  # type: ignore[arg-type]
 
 
 def _table_words(name: str) -> tuple[str, ...]:
