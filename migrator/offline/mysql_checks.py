@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from migrator.catalog import Column, Facts, Table
 from migrator.dialects.mysql_definition import literal
-from migrator.journal import METADATA, MIRROR, RUN, reference_key
+from migrator.journal import MIRROR, RUN, reference_key
 from migrator.offline.job import Job
 from migrator.offline.mysql_blocks import procedure, unless
 from migrator.offline.records import Records
@@ -118,7 +118,7 @@ def drop_journal_if_idle(records: Records) -> str:
 
 def idle_lines(records: Records) -> str:
     """The same, inside a procedure."""
-    drops = "\n".join(f"DROP TABLE IF EXISTS {name};" for name in METADATA.tables)
+    drops = ";\n".join(records.dropped()) + ";"
     return f"IF {records.left} = 0 THEN\n{indent(drops, '  ')}\nEND IF;"
 
 

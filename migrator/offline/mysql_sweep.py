@@ -26,7 +26,7 @@ from migrator.offline.mysql_restore import PUT_BACK_VARIABLES, put_back
 from migrator.offline.restoring import how_many
 from migrator.offline.sweeping import Sweeping, Target
 from migrator.plan import Step, Sweep
-from migrator.policy import Backfill, Keep, Policy, SetNull
+from migrator.policy import Backfill, Keep, Policy, Refuse, SetNull
 from migrator.quarantine import HEALED, ID
 from migrator.typefamily import family
 from migrator.worklist import SEQ
@@ -168,7 +168,7 @@ def _batches(job: Job, sweeping: Sweeping, step: Step, work: Sweep) -> str:
         *(f"SET mgr_now_{name} = 0;" for name in sweeping.kinds),
     ]
     for name, policy in sweeping.policies.items():
-        if isinstance(policy, Keep):
+        if isinstance(policy, (Keep, Refuse)):
             continue
         new = _new(name, policy, job.facts)
         lines += [

@@ -8,7 +8,7 @@ from textwrap import indent
 import sqlalchemy as sa
 
 from migrator.dialects.pg_words import literal, quote
-from migrator.journal import METADATA, RUN
+from migrator.journal import RUN
 from migrator.offline.adoption import Adoption
 from migrator.offline.postgresql_blocks import block, unless
 
@@ -74,7 +74,7 @@ class Adopting(Adoption):
                 indent(drop, "  "),
                 "END IF;",
             ]
-        drops = "\n".join(f"DROP TABLE IF EXISTS {name};" for name in METADATA.tables)
+        drops = ";\n".join(records.dropped()) + ";"
         lines += [
             f"{records.undone('adopt')};",
             f"IF {records.left} = 0 THEN\n{indent(drops, '  ')}\nEND IF;",

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from migrator.catalog import ForeignKey, Table
 from migrator.dialects.pg_facts import extras
 from migrator.dialects.pg_words import literal, table_sql
-from migrator.journal import METADATA, MIRROR, RUN, reference_key
+from migrator.journal import MIRROR, RUN, reference_key
 from migrator.offline.job import Job
 from migrator.offline.postgresql_blocks import refusal, unless
 from migrator.plan import Operation
@@ -138,7 +138,7 @@ def proof(job: Job) -> str:
 
 def drop_journal_if_idle(job: Job) -> str:
     """See `journal.drop_if_idle`."""
-    drops = "\n".join(f"DROP TABLE IF EXISTS {name};" for name in METADATA.tables)
+    drops = ";\n".join(job.records.dropped()) + ";"
     return f"IF {job.records.left} = 0 THEN\n{indent(drops, '  ')}\nEND IF;"
 
 

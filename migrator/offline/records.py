@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.sql.elements import ColumnElement
 
-from migrator.journal import FORWARD, METADATA, MIRROR, RUN, STEP, reference_key
+from migrator.journal import FORWARD, LEASE, METADATA, MIRROR, RUN, STEP, reference_key
 from migrator.offline.words import Words
 from migrator.quarantine import Mirror, manifest
 from migrator.reference import Reference
@@ -109,9 +109,10 @@ class Records:
         ]
 
     def dropped(self) -> list[str]:
-        """Drop it."""
+        """Drop it, and the lease beside it."""
         preparer = self.words.dialect.sa.identifier_preparer
-        return [f"DROP TABLE IF EXISTS {preparer.format_table(table)}" for table in METADATA.sorted_tables]
+        tables = dict.fromkeys([*METADATA.sorted_tables, LEASE])
+        return [f"DROP TABLE IF EXISTS {preparer.format_table(table)}" for table in tables]
 
     def start(self, policy: Mapping[str, Any]) -> list[str]:
         """Take up the unfinished run of this operation and reference, or open one."""

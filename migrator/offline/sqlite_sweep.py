@@ -14,18 +14,25 @@ from migrator.offline.sqlite_blocks import printed, refuse_if
 from migrator.offline.sqlite_restore import PUT_BACK, moved_back, put_back
 from migrator.offline.sweeping import Sweeping
 from migrator.plan import Step
-from migrator.policy import Backfill, Delete, Keep, Policy, SetNull
+from migrator.policy import Backfill, Delete, Keep, Policy, Refuse, SetNull
 from migrator.predicate import breaks, child_alias, table_clause
 from migrator.quarantine import HEALED, ID, NEW, creation
 from migrator.quarantine import KIND as MIRROR_KIND
 from migrator.sentinel import stated_values
 
+_TEMPORARY = ("migrator_list", "migrator_rows", "migrator_mark", "migrator_target")
 _MARK = "(SELECT id FROM temp.migrator_mark)"
 
 
 def scanned(sweeping: Sweeping) -> Iterator[str]:
     """List every orphan; stop where something says no."""
-    yield printed("DROP TABLE IF EXISTS temp.migrator_list", sweeping.worklist.creation, sweeping.scan())
+    yield printed(
+        "DROP TABLE IF EXISTS temp.migrator_list",
+        sweeping.worklist.creation,
+        sweeping.scan(),
+        "DROP TABLE IF EXISTS temp.migrator_rows",
+        f"CREATE TEMP TABLE migrator_rows AS SELECT {sweeping.total} AS rows",
+    )
     for gate in sweeping.gates():
         yield refuse_if(gate.condition, gate.message)
 
@@ -45,7 +52,7 @@ def settled(job: Job, sweeping: Sweeping, step: Step) -> Iterator[str]:
         f"CREATE TEMP TABLE migrator_target (kind, {', '.join(_keys(job))})",
     )
     for name, policy in sweeping.policies.items():
-        if isinstance(policy, Keep):
+        if isinstance(policy, (Keep, Refuse)):
             continue
         if isinstance(policy, Backfill):
             yield printed(*_target(job, sweeping, name, policy))
@@ -69,7 +76,7 @@ def settled(job: Job, sweeping: Sweeping, step: Step) -> Iterator[str]:
     detail = words.json(
         {
             "found": sweeping.listed(),
-            "rows": sweeping.total,
+            "rows": "(SELECT rows FROM temp.migrator_rows)",
             "scanned": words.false,
             "after": "NULL",
             "changed": " + ".join(each.values()),
@@ -79,12 +86,7 @@ def settled(job: Job, sweeping: Sweeping, step: Step) -> Iterator[str]:
         }
     )
     yield printed(job.records.step_detail(step.name, detail), job.records.record(counts=detail))
-    yield printed(
-        *(
-            f"DROP TABLE temp.{name}"
-            for name in ("migrator_list", "migrator_mark", "migrator_target", PUT_BACK)
-        )
-    )
+    yield printed(*(f"DROP TABLE temp.{name}" for name in (*_TEMPORARY, PUT_BACK)))
 
 
 def _creation(job: Job, sweeping: Sweeping) -> list[str]:

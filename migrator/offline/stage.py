@@ -269,7 +269,7 @@ class Stage:
         key = str(reference)
         runs = journal.runs(connection, reference)
         self._runs[key] = [run for run in runs if run.state not in ("undone", "refused")]
-        operations = {run.id: run.operation for run in self._runs[key]}
+        operations = {run.id: run.operation for run in self._runs[key] if run.operation in journal.FORWARD}
         step = journal.STEP.c
         query = sa.select(step.run_id, step.name, step.ours).where(
             step.run_id.in_(operations), step.name.not_in(_LOOPS)

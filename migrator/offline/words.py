@@ -45,7 +45,10 @@ class Words:
     def sql(self, statement: ClauseElement) -> str:
         """A statement, or an expression, as text with its values in place."""
         compiled = statement.compile(dialect=self.dialect.sa, compile_kwargs={"literal_binds": True})
-        return "\n".join(line.rstrip() for line in str(compiled).strip().splitlines())
+        text = str(compiled).strip()
+        if isinstance(statement, sa.schema.ExecutableDDLElement):
+            return text  # to the byte as online: SQLite keeps a definition as it was written
+        return "\n".join(line.rstrip() for line in text.splitlines())
 
     def text(self, value: str) -> str:
         """A string literal."""
