@@ -108,12 +108,13 @@ def wait_for_leftovers(connection: Connection, sleep: Callable[[float], None] = 
     client dies, and the catalog shows nothing of it until it is done. It ends by itself: its own waits are
     bounded. SHOW PROCESSLIST shows the sessions of our own account without any privilege."""
     pause = 0.1
-    while _leftovers(connection):
+    while leftovers(connection):
         sleep(pause)
         pause = min(2.0, pause * 1.5)
 
 
-def _leftovers(connection: Connection) -> list[int]:
+def leftovers(connection: Connection) -> list[int]:
+    """The other sessions in this database that run a statement of ours."""
     me, database = connection.exec_driver_sql("SELECT CONNECTION_ID(), DATABASE()").one()
     rows = connection.exec_driver_sql("SHOW FULL PROCESSLIST").all()
     return [

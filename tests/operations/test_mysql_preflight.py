@@ -1,0 +1,307 @@
+"""What MySQL and MariaDB are refused or warned of before a row is touched, one by one, on real servers.
+
+The server's own number for it, where it gives one, is beside each case: with foreign_key_checks off it
+often gives none, and accepts what can never work.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sa
+
+from migrator.dialects.mysql_words import guard_names
+from migrator.reference import Reference
+from tests.operations.mysql_desk import BLOG, REFERENCE, Desk
+from tests.servers.database import Database
+
+pytestmark = pytest.mark.engines("mysql", "mariadb", "mariadb-10.11")
+
+USER = "CREATE TABLE user (id int PRIMARY KEY, code varchar(20) UNIQUE, other int, KEY (other))"
+CHECKS_OFF = "SET SESSION foreign_key_checks = 0"
+ADD = "ALTER TABLE post ADD FOREIGN KEY (user_id) REFERENCES user (id)"
+
+
+def post(user_id: str = "user_id int", more: str = "") -> str:
+    """A child whose reference column is declared so."""
+    return f"CREATE TABLE post (id int PRIMARY KEY, {user_id}{more})"
+
+
+REFUSED = {
+    "bigint to int (3780)": ((USER, post("user_id bigint")), "type-mismatch"),
+    "unsigned to signed (3780)": ((USER, post("user_id int unsigned")), "type-mismatch"),
+    "text column (1170)": ((USER, post("user_id text")), "type-cannot-be-a-key"),
+    "virtual column (3733)": ((USER, post("raw int, user_id int AS (raw) VIRTUAL")), "generated-column"),
+    "stored column": ((USER, post("raw int, user_id int AS (raw) STORED")), "generated-column"),
+    "MyISAM child (none)": ((USER, post() + " ENGINE=MyISAM"), "engine"),
+    "MEMORY child (none)": ((USER, post() + " ENGINE=MEMORY"), "engine"),
+    "MyISAM parent (none, or 1824)": ((USER + " ENGINE=MyISAM", post()), "engine"),
+    "partitioned child (1506)": (
+        (USER, post() + " PARTITION BY HASH (id) PARTITIONS 2"),
+        "partitioned",
+    ),
+    "view as parent (1347)": (
+        ("CREATE TABLE base (id int PRIMARY KEY)", "CREATE VIEW user AS SELECT * FROM base", post()),
+        "not-a-table",
+    ),
+    "no key on the parent (6125)": (
+        ("CREATE TABLE user (id int, KEY (id))", post()),
+        "parent-key-not-unique",
+    ),
+    "no key on the child": ((USER, "CREATE TABLE post (user_id int)"), "no-key"),
+    "name of another key (1826)": (
+        (USER, post(more=", CONSTRAINT fk_post_user_id_user FOREIGN KEY (id) REFERENCES user (id)")),
+        "name-taken",
+    ),
+    "name of another index (1061)": ((USER, post(more=", KEY ix_post_user_id (id)")), "name-taken"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_work_is_refused(database: Database, case: str) -> None:
+    """By one slug, naming the table or the reference, and with what to do."""
+    statements, slug = REFUSED[case]
+    problems = Desk.at(database, *statements).preflight()
+    problem = problems[0]
+    assert problem.slug == slug
+    # MariaDB 10.11 cannot rebuild beside a stored column either.
+    assert {other.slug for other in problems[1:]} <= {"rebuild-not-online"}
+    assert "post" in problem.message or "user" in problem.message
+    assert problem.fix.endswith((";", ".", ")"))
+    assert "\n" not in problem.message
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        "user_id bigint unsigned NULL DEFAULT 3 COMMENT 'it''s'",
+        "user_id smallint NOT NULL",
+        "user_id tinyint unsigned DEFAULT NULL",
+    ],
+)
+def test_the_statement_that_mends_a_type_mends_it_and_nothing_else(database: Database, declared: str) -> None:
+    """Default, comment and nullness stay."""
+    desk = Desk.at(database, USER, post(declared))
+    before = desk.facts().child.column("user_id")
+    (problem,) = desk.preflight()
+    desk.sql(problem.fix.rstrip(";"))
+    assert desk.preflight() == []
+    after = desk.facts().child.column("user_id")
+    assert (after.nullable, after.default) == (before.nullable, before.default)
+    assert after.type == desk.facts().parent.column("id").type
+
+
+def test_character_set_and_collation_must_be_the_same(database: Database) -> None:
+    """3780; the fix gives the parent's to the child."""
+    reference = Reference.parse("post.code -> user.code")
+    desk = Desk.at(
+        database,
+        "CREATE TABLE user (id int PRIMARY KEY, code varchar(20) CHARACTER SET latin1 UNIQUE)",
+        "CREATE TABLE post (id int PRIMARY KEY, code varchar(20) COLLATE utf8mb4_bin DEFAULT 'x')",
+    )
+    (problem,) = desk.preflight(reference)
+    assert problem.slug == "type-mismatch"
+    desk.sql(problem.fix.rstrip(";"))
+    assert desk.preflight(reference) == []
+    assert desk.facts(reference).child.column("code").default == "'x'"
+
+
+@pytest.mark.parametrize(
+    ("key", "column"),
+    [
+        ("user(code)", "code char(7)"),
+        ("user(code)", "code varchar(200)"),
+        ("user(price)", "code decimal(5,1)"),
+        ("user(day)", "code datetime(6)"),
+        ("user(raw)", "code varbinary(9)"),
+    ],
+)
+def test_lengths_and_precisions_may_differ(database: Database, key: str, column: str) -> None:
+    """The server ties them, so they are not refused."""
+    reference = Reference.parse(f"post(code) -> {key}")
+    desk = Desk.at(
+        database,
+        "CREATE TABLE user (id int PRIMARY KEY, code varchar(20) UNIQUE, price decimal(9,2) UNIQUE, "
+        "day datetime UNIQUE, raw binary(4) UNIQUE)",
+        f"CREATE TABLE post (id int PRIMARY KEY, {column})",
+    )
+    assert desk.preflight(reference) == []
+    desk.upgrade(reference)
+
+
+@pytest.mark.parametrize(
+    ("change", "slug"),
+    [
+        ({"on_delete": "SET NULL"}, "set-null-not-null"),
+        ({"on_delete": "SET DEFAULT", "nullable": True}, "set-default"),
+        ({"match": "full"}, "not-supported"),
+        ({"deferrable": True}, "not-supported"),
+        ({"name": "f" * 65}, "name-too-long"),
+        ({"index_name": "i" * 65}, "name-too-long"),
+    ],
+)
+def test_what_the_server_does_not_have_is_refused(
+    database: Database, change: dict[str, object], slug: str
+) -> None:
+    """1830 and 1059; the others it accepts and ignores."""
+    reference = replace(REFERENCE, **change)  # type: ignore[arg-type]
+    assert slug in [problem.slug for problem in Desk.at(database, USER, post()).preflight(reference)]
+
+
+def test_a_key_that_differs_is_refused_and_an_equal_one_adopted(database: Database) -> None:
+    """By its actions; NO ACTION and RESTRICT are one to InnoDB."""
+    desk = Desk.at(database, USER, post(), ADD + " ON DELETE CASCADE")
+    assert [p.slug for p in desk.preflight(replace(REFERENCE, on_delete="RESTRICT"))] == [
+        "foreign-key-differs"
+    ]
+    assert desk.preflight(replace(REFERENCE, on_delete="CASCADE")) == []
+    adopted = desk.preflight(replace(REFERENCE, on_delete="CASCADE"), severity="warn")
+    assert [problem.slug for problem in adopted] == ["foreign-key-adopted"]
+
+
+@pytest.mark.parametrize("kind", ["FULLTEXT", "SPATIAL"])
+def test_a_table_that_cannot_be_rebuilt_online_is_refused(database: Database, kind: str) -> None:
+    """1846 at the very end of the run otherwise; a nullable reference needs no rebuild."""
+    more = ", body text, FULLTEXT (body)"
+    if kind == "SPATIAL":
+        more = f", at point NOT NULL{' SRID 0' if database.family == 'mysql' else ''}, SPATIAL INDEX (at)"
+    desk = Desk.at(database, USER, post(more=more))
+    copies = desk.mariadb and database.version >= (11, 2)
+    assert [problem.slug for problem in desk.preflight()] == ([] if copies else ["rebuild-not-online"])
+    assert desk.preflight(replace(REFERENCE, nullable=True)) == []
+    if not copies:
+        assert desk.attempt_fails(desk.step("set-not-null")) == 1846
+
+
+def test_a_column_without_any_default_is_spoken_of(database: Database) -> None:
+    """MySQL's MODIFY cannot say it: the column would come back with DEFAULT NULL, as on MariaDB at once."""
+    desk = Desk.at(database, USER, post(), "ALTER TABLE post ALTER user_id DROP DEFAULT")
+    warned = [problem.slug for problem in desk.preflight(severity="warn")]
+    assert warned == ([] if desk.mariadb else ["default-will-be-null"])
+
+
+def test_the_name_of_a_key_of_another_table_is_taken(database: Database) -> None:
+    """1826 on MySQL: such names are of the database."""
+    desk = Desk.at(
+        database,
+        *BLOG,
+        "CREATE TABLE more (id int, CONSTRAINT fk_post_user_id_user FOREIGN KEY (id) REFERENCES user (id))",
+    )
+    assert "name-taken" in [problem.slug for problem in desk.environment()]
+
+
+def test_with_the_checks_off_the_server_accepts_what_can_never_work(database: Database) -> None:
+    """Why it is all looked at here: a parent that is missing."""
+    desk = Desk.at(database, post(more=", KEY (user_id)"))
+    desk.sql(CHECKS_OFF, ADD + ", ALGORITHM=INPLACE, LOCK=NONE")
+    assert desk.value("SELECT COUNT(*) FROM information_schema.referential_constraints "
+                      "WHERE constraint_schema = DATABASE()") == 1  # fmt: skip
+
+
+@contextmanager
+def account(desk: Desk, database: Database, *grants: str) -> Iterator[Desk]:
+    """The same database through an account with these privileges; `{db}` is the database."""
+    name = f"mt_{secrets.token_hex(5)}"
+    desk.sql(f"CREATE USER '{name}'@'%' IDENTIFIED BY 'secret'")
+    try:
+        for grant in grants:
+            desk.sql(f"GRANT {grant.format(db='`' + database.name + '`')} TO '{name}'@'%'")
+        url = sa.make_url(database.url).set(username=name, password="secret")
+        engine = sa.create_engine(url, poolclass=sa.NullPool)
+        with engine.connect():
+            pass
+        yield Desk(engine, type(desk.dialect)(engine.dialect), desk.settings)
+    finally:
+        desk.sql(f"DROP USER '{name}'@'%'")
+
+
+ALL = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, REFERENCES, LOCK TABLES, TRIGGER ON {db}.*"
+
+
+def test_root_has_nothing_to_complain_of(database: Database) -> None:
+    """No problem at all on a server set up as usual."""
+    assert Desk.at(database, *BLOG).environment() == []
+
+
+@pytest.mark.parametrize(
+    "lacking", ["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "INDEX", "REFERENCES"]
+)
+def test_a_privilege_that_is_lacking_is_named(database: Database, lacking: str) -> None:
+    """With the GRANT that gives it (1142 in the middle of the run otherwise)."""
+    desk = Desk.at(database, *BLOG)
+    facts = desk.facts()
+    with account(desk, database, ALL.replace(f"{lacking}, ", "")) as poor:
+        # Without SELECT the account could not read the facts either.
+        with poor.open() as connection:
+            found = list(poor.dialect.environment_problems(connection, facts, poor.settings))
+        refused = [problem for problem in found if problem.severity == "refuse"]
+        assert {problem.slug for problem in refused} <= {"no-privilege", "no-create"}
+        assert all(lacking in problem.message and "GRANT" in problem.fix for problem in refused)
+        assert refused
+        desk.sql(*(problem.fix.rstrip(";") for problem in refused))
+        assert not [p for p in poor.environment() if p.severity == "refuse"]
+
+
+def test_mariadb_wants_lock_tables_for_its_fence(database: Database) -> None:
+    """MySQL does without."""
+    desk = Desk.at(database, *BLOG)
+    with account(desk, database, ALL.replace("LOCK TABLES, ", "")) as poor:
+        refused = [problem.message for problem in poor.environment() if problem.severity == "refuse"]
+        assert all("LOCK TABLES" in message for message in refused)
+        assert bool(refused) == desk.mariadb
+
+
+def test_an_account_that_may_only_read_is_refused(database: Database) -> None:
+    """It is told every privilege it lacks."""
+    desk = Desk.at(database, *BLOG)
+    with account(desk, database, "SELECT ON {db}.*") as poor:
+        assert {p.slug for p in poor.environment() if p.severity == "refuse"} == {"no-privilege", "no-create"}
+
+
+def test_without_the_trigger_privilege_the_run_is_warned_and_goes_on(database: Database) -> None:
+    """The guard's step is `denied`, which is optional; the rest is done."""
+    desk = Desk.at(database, *BLOG)
+    with account(desk, database, ALL.replace(", TRIGGER", "")) as poor:
+        slugs = {problem.slug: problem.severity for problem in poor.environment()}
+        assert slugs == {"no-trigger": "warn", "no-process": "warn"}
+        steps = [*poor.dialect.index_steps(poor.facts()), *poor.dialect.enforce_steps(poor.facts())]
+        for step in steps:
+            if step.name != "add-null-guard":
+                poor.run([step])
+                continue
+            with pytest.raises(sa.exc.DBAPIError) as caught:
+                poor.attempt(step)
+            assert poor.dialect.verdict(caught.value) in step.optional
+        assert poor.run(poor.dialect.validate_steps(poor.facts())) == ["set-not-null"]
+
+
+def test_with_the_binary_log_on_a_trigger_wants_more_than_its_privilege(database: Database) -> None:
+    """1419: typical of hosted servers. It is `denied` as well."""
+    desk = Desk.at(database, *BLOG)
+    with account(desk, database, ALL) as poor:
+        assert "no-trigger" in [problem.slug for problem in poor.environment()]
+        assert poor.attempt_fails(poor.step("add-null-guard")) == 1419
+        assert "denied" in poor.step("add-null-guard").optional
+    assert not set(guard_names(REFERENCE)) & set(desk.facts().guards)
+
+
+def test_an_old_transaction_on_either_table_is_refused(database: Database) -> None:
+    """Where the server names the holders of metadata locks."""
+    desk = Desk.at(database, *BLOG)
+    impatient = replace(desk, settings=replace(desk.settings, long_transaction=0.5))
+    with desk.transaction("SELECT * FROM user") as holder:
+        holder.exec_driver_sql("DO SLEEP(2)")
+        found = [problem.slug for problem in impatient.environment()]
+    assert found == ([] if desk.mariadb else ["long-transaction"])
+
+
+def test_a_session_with_its_checks_off_is_spoken_of(database: Database) -> None:
+    """On MySQL, which can tell."""
+    desk = Desk.at(database, *BLOG)
+    with desk.transaction(CHECKS_OFF):
+        slugs = [problem.slug for problem in desk.environment()]
+    assert ("checks-off" in slugs) is not desk.mariadb
