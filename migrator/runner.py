@@ -92,7 +92,10 @@ class Runner:
             found = sweep(context, facts, home, step.work)
             return None if step.work.scan_only else found
         if isinstance(step.work, Restore):
-            return restore(context, facts)
+            counts = restore(context, facts)
+            with context.sessions.open() as connection:
+                journal.record(connection, context.run, counts=counts)
+            return counts
         if isinstance(step.work, Proof):
             return self._prove(plan, step)
         self._statements(plan, step)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
+from sqlalchemy.sql.elements import ColumnElement
 
 from migrator.catalog import Column, Facts, Server, Table
 from migrator.dialects import sqlite_catalog, sqlite_steps
@@ -143,6 +144,15 @@ class SQLite(Dialect):
     def for_update(self, query: sa.Select[Any], *, skip_locked: bool = False) -> sa.Select[Any]:
         """BEGIN IMMEDIATE has locked everything already."""
         return query
+
+    def key_in(
+        self, columns: Sequence[ColumnElement[Any]], keys: Sequence[tuple[Any, ...]]
+    ) -> ColumnElement[bool]:
+        """See `Dialect.key_in`. Composite keys as row values: an OR of that many terms is deeper than
+        SQLite's expression trees may be (1000)."""
+        if len(columns) == 1:
+            return super().key_in(columns, keys)
+        return sa.tuple_(*columns).in_(list(keys))
 
     def mirror_column(self, column: Column) -> str:
         """The declared type, which gives the affinity, and the collation; nothing else."""
