@@ -197,7 +197,12 @@ class Facts:
     @property
     def foreign_key(self) -> ForeignKey | None:
         """The foreign key that answers the reference by definition, whatever its name."""
-        found = [fk for fk in self.child.foreign_keys if fk.answers(self.reference)]
+        here = self.parent.name.schema  # a reference that names no schema means the table that was found
+        found = [
+            fk
+            for fk in self.child.foreign_keys
+            if fk.answers(self.reference) and (None in (here, fk.parent.schema) or fk.parent.schema == here)
+        ]
         named = [fk for fk in found if fk.name == self.reference.name]
         return next(iter(named or found), None)
 

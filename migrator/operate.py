@@ -217,7 +217,8 @@ class _Operation:
             raise PreflightRefused(refusals[0].message + more, hint=refusals[0].fix)
 
     def _plan(self, facts: Facts, ours: frozenset[str]) -> Plan:
-        dialect, null, dangling = self.sessions.dialect, self.policies.on_null, self.policies.on_dangling
+        dialect = self.sessions.dialect.configured(self.sessions.settings)
+        null, dangling = self.policies.on_null, self.policies.on_dangling
         plans: dict[Operation, Callable[[], Plan]] = {
             "sweep": lambda: sweep_plan(facts, dialect, null, dangling),
             "enforce": lambda: enforce_plan(facts, dialect),

@@ -139,8 +139,7 @@ class Runner:
         context = self.context
         with context.sessions.open() as connection:
             context.dialect.wait_for_leftovers(connection, plan.facts)
-            tables = [plan.facts.child.name, plan.facts.parent.name]
-            blockers = context.dialect.blockers(connection, tables)
+            blockers = context.dialect.obstacles(connection, plan.facts, step)
         if not blockers or (isinstance(step.work, Sql) and step.work.patience == "long"):
             return False
         for blocker in blockers:
@@ -183,8 +182,7 @@ class Runner:
 
     def _not_obtained(self, plan: Plan, step: Step, attempts: int, waited: float) -> LockNotObtained:
         with self.context.sessions.open() as connection:
-            tables = [plan.facts.child.name, plan.facts.parent.name]
-            blockers = self.context.dialect.blockers(connection, tables)
+            blockers = self.context.dialect.obstacles(connection, plan.facts, step)
         who = "; ".join(map(str, blockers)) or "nobody who could be seen"
         return LockNotObtained(
             f"Step {step.name} of {self.context.reference} got no lock in {attempts} attempt(s) and "
