@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -256,8 +257,7 @@ def restore_(
         raise UsageError("Which rows?", hint="Name a --run, a --reference or a --key, or say --all.")
     selection = Selection(references, runs, states, kinds, tuple(parse_key(key) for key in keys))
     target = resolve_url(url, config)
-    with connect(target) as engine:
-        sessions = Sessions.of(engine, resolve())
+    with connect(target) as engine, closing(Sessions.of(engine, resolve())) as sessions:
         outcome = restore(
             sessions,
             selection,
@@ -313,8 +313,7 @@ def purge_(
         raise UsageError("Which rows?", hint="Say --older-than 90d, name a --run, or say --all.")
     before = _before(older_than) if older_than else None
     selection = Selection(references, runs, states, kinds, before=before)
-    with connect(resolve_url(url, config)) as engine:
-        sessions = Sessions.of(engine, resolve())
+    with connect(resolve_url(url, config)) as engine, closing(Sessions.of(engine, resolve())) as sessions:
         with sessions.open() as connection:
             what = doomed(connection, selection)
         if not even_if_needed:
