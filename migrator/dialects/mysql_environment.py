@@ -10,7 +10,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from migrator.catalog import Facts, Table
+from migrator.catalog import Facts, Server, Table
 from migrator.dialects.base import Blocker, Problem
 from migrator.dialects.mysql_definition import literal, quote
 from migrator.dialects.mysql_grants import Grants, account, grants
@@ -37,7 +37,7 @@ def environment(connection: Connection, facts: Facts) -> Iterator[Problem]:
     """Everything that stands against working on the reference here and now, but for other sessions."""
     variables = _variables(connection, "VARIABLES")
     may = grants(connection)
-    yield from _read_only(variables, may)
+    yield from _read_only(facts.server, variables, may)
     if may is not None:
         yield from _privileges(facts, may, account(connection))
         yield from _triggers(facts, may, variables)
@@ -84,10 +84,12 @@ def _on(variables: Mapping[str, str], name: str) -> bool:
     return variables.get(name, "OFF").upper() not in ("OFF", "0", "", "NO")
 
 
-def _read_only(variables: Mapping[str, str], may: Grants | None) -> Iterator[Problem]:
-    exempt = may is not None and may.everywhere(
-        "SUPER", "CONNECTION_ADMIN", "READ_ONLY ADMIN", "READ ONLY ADMIN"
-    )
+def _read_only(server: Server, variables: Mapping[str, str], may: Grants | None) -> Iterator[Problem]:
+    exempting = ["SUPER", "CONNECTION_ADMIN"]
+    if server.family == "mariadb":
+        # From 10.11 on SUPER no longer implies it: https://mariadb.com/kb/en/grant/#read-only-admin
+        exempting = ["READ_ONLY ADMIN", "READ ONLY ADMIN", *(["SUPER"] if server.version < (10, 11) else [])]
+    exempt = may is not None and may.everywhere(*exempting)
     if _on(variables, "super_read_only") or (_on(variables, "read_only") and not exempt):
         yield Problem(
             "refuse",
