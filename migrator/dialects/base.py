@@ -176,6 +176,11 @@ class Dialect:
         whose locks conflict with the ones it is going to ask for, oldest first."""
         return self.blockers(connection, list(dict.fromkeys((facts.child.name, facts.parent.name))))
 
+    def unchecked_sessions(self, connection: Connection) -> list[Blocker]:
+        """The sessions that write without foreign keys being checked, as far as the server tells (MySQL:
+        foreign_key_checks=0): whatever is declared, they can still write an orphan."""
+        return []
+
     def wait_for_leftovers(self, connection: Connection, facts: Facts) -> None:
         """Wait until no statement of an earlier step of ours is still running on the server: where
         DDL is not transactional it outlives the client that sent it. Called before each step."""
