@@ -36,8 +36,8 @@ def missing_foreign_keys(
             "missing-foreign-key",
             "high",
             where,
-            f"{where} names {reference.parent}.{', '.join(reference.parent_columns)} ({candidate.why}) and has"
-            " no foreign key: nothing stops it from naming nobody"
+            f"{where} names {reference.parent}.{', '.join(reference.parent_columns)} ({candidate.why}) and"
+            " has no foreign key: nothing stops it from naming nobody"
             + (", or from being NULL." if any(column.nullable for column in columns) else "."),
             _declaration(reference, columns, names),
             {

@@ -216,7 +216,7 @@ def _slug(node: ast.AST) -> set[str]:
 
 def test_every_slug_has_a_page_and_every_page_a_slug() -> None:
     """The documentation cannot drift: problem, fix and example of whatever a finding is called."""
-    slugs = set(SLUGS)
+    slugs = {*SLUGS, "wraparound-vacuum"}  # that one is chosen by what is in the way
     for path in sorted((ROOT / "migrator").rglob("*.py")):
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             # Problem("refuse", "slug", ...) of the preflights, Finding("slug", ...) of reports and audits.
