@@ -75,16 +75,31 @@ def abandon_tables(
         if in_force(runs, "sweep") or standing_on(runs, "sweep"):  # an upgrade died on its way
             operate(bind, "restore", reference, progress=progress, heads=())
         created = _created(runs)
-        for table in reversed(metadata.sorted_tables):
+        stays: set[str] = set()
+        # The tables do not know of the reference yet, so neither does their order: the child goes first.
+        for table in sorted(metadata.sorted_tables, key=lambda table: table.name == reference.parent.name):
             if table.name not in created or not sa.inspect(connection).has_table(table.name):
                 continue
             if not drop and connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first():
+                stays.add(table.name)
                 progress.note(
                     f"table {table.name} stays: it holds rows. Drop it by hand, or say -x drop_tables=yes"
                 )
-                break  # its parents stay too: a child's rows are nothing without them
-            table.drop(connection)
+            elif table.name == reference.parent.name and reference.child.name in stays:
+                progress.note(f"table {table.name} stays: {reference.child} is nothing without it")
+            else:
+                table.drop(connection)
         journal.undone(connection, reference, "adopt")
+        journal.drop_if_idle(connection)
+
+
+def forget_unapplied(connection: Connection) -> None:
+    """Where Alembic stands before its first revision: an adoption that died before Alembic heard of it, and
+    that created nothing, need not be remembered."""
+    runs = [run for run in journal.runs_if_any(connection) if run.state != "undone"]
+    if all(run.operation == "adopt" and not run.facts.get("created") for run in runs):
+        for run in runs:
+            journal.undone(connection, run.reference, "adopt")
         journal.drop_if_idle(connection)
 
 

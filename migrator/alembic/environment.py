@@ -13,6 +13,7 @@ from alembic.util.exc import CommandError
 from sqlalchemy.engine import URL, Connection
 
 from migrator import journal, lock
+from migrator.adopt import forget_unapplied
 from migrator.arguments import check_names
 from migrator.blog.models import Base
 from migrator.connect import connect
@@ -105,6 +106,8 @@ def _one_at_a_time(connection: Connection, moved: Sequence[object]) -> Iterator[
     with lock.hold(Sessions.of(connection)):
         yield
         if not moved:
-            check_finished(journal.runs_if_any(connection), context.get_context().get_current_heads())
-            journal.drop_if_idle(connection)  # what a run that died in its first moment has left
+            heads = context.get_context().get_current_heads()
+            check_finished(journal.runs_if_any(connection), heads)
+            if not heads:
+                forget_unapplied(connection)
             connection.commit()
