@@ -1,0 +1,129 @@
+"""Runs of Alembic that die, asked of the nursery."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+ROOT = Path(__file__).parents[2]
+#: Two rows to a batch and five to a scan window, so that a small blog takes several of each; NULLs are
+#: backfilled to a sentinel that has to be made, what dangles is deleted.
+ARGUMENTS = (
+    "batch_size=2",
+    "batch_floor=2",
+    "batch_ceiling=2",
+    "pause_ms=0",
+    "scan_rows=5",
+    "on_null=backfill",
+    "on_dangling=delete",
+)
+
+#: How a commit that is no statement is counted.
+DRIVER_COMMIT = "COMMIT of the driver"
+
+Moment = Literal["before", "after"]
+
+
+@dataclass(frozen=True)
+class Kill:
+    """Where to die: before or after the statement of this number."""
+
+    at: int
+    moment: Moment
+
+    def __str__(self) -> str:
+        return f"{self.moment} statement {self.at}"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended."""
+
+    killed: bool
+    exit: int | None
+    error: dict[str, Any] | None
+    statements: list[str]
+
+    def check(self) -> Ended:
+        """It is an error not to have come to the end."""
+        assert self.exit == 0, self.error
+        return self
+
+
+class Nursery:
+    """The process that forks."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def run(self, url: str, verb: str, revision: str, *x: str, kill: Kill | None = None) -> Ended:
+        """One run of `alembic -x ... <verb> <revision>`."""
+        request = {
+            "x": [f"url={url}", *ARGUMENTS, *x],
+            "verb": verb,
+            "revision": revision,
+            "at": kill.at if kill else None,
+            "moment": kill.moment if kill else "",
+        }
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return Ended(**json.loads(self._process.stdout.readline()))
+
+
+@contextmanager
+def nursery() -> Iterator[Nursery]:
+    """Start the process; it ends with the `with`."""
+    command = [sys.executable, "-W", "error", "-m", "tests.crash.nursery"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield Nursery(process)
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()
+
+
+_READS = (
+    "SELECT",
+    "PRAGMA",
+    "SHOW",
+    "WITH",
+    "EXPLAIN",
+    "BEGIN",
+    "START TRANSACTION",
+    "SET ",
+    "ROLLBACK",
+    "--",
+)
+
+
+def is_write(statement: str) -> bool:
+    """Whether the database may be another one after it."""
+    if statement.startswith("PRAGMA") and "=" in statement:
+        return "writable_schema" in statement
+    return not statement.lstrip("( ").upper().startswith(_READS)
+
+
+def kills(statements: list[str], upto: int, *, every: bool) -> list[Kill]:
+    """Where to die.
+
+    Args:
+        statements: of a run that nothing disturbed.
+        upto: the first statement that is of no interest.
+        every: before and after each; else only after those that may have changed something. Before a
+            statement the database is what the last one of those left, so no state is missed.
+    """
+    if every:
+        return [Kill(at, moment) for at in range(upto) for moment in ("before", "after")]
+    after = [at for at in range(upto) if is_write(statements[at])]
+    # A commit of the driver's has no `after`: the next statement's `before` is it.
+    return [Kill(at + 1, "before") if statements[at] == DRIVER_COMMIT else Kill(at, "after") for at in after]

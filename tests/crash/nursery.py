@@ -1,0 +1,116 @@
+"""A process with everything imported that forks a child for each request: one run of Alembic that kills
+itself, without any clean-up, at a stated SQL statement.
+
+    python -m tests.crash.nursery
+
+It reads requests as lines of JSON and answers each with one: how the child ended, what it said, and the
+statements it sent. A commit counts as a statement, so that a kill can fall on either side of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from sqlalchemy.engine import Engine
+
+# Imported here once, so that no child has to.
+import migrator.alembic.environment
+import migrator.verify  # noqa: F401
+from migrator.errors import MigratorError
+from tests.crash.dying import DRIVER_COMMIT
+
+ROOT = Path(__file__).parents[2]
+
+
+class Doom:
+    """Counts statements, and kills the process at the stated one."""
+
+    def __init__(self, at: int | None, moment: str, log: int) -> None:
+        self.at, self.moment, self.log = at, moment, log
+        self.count = -1
+
+    def before(self, text: str) -> None:
+        """A statement is about to be sent."""
+        self.count += 1
+        if self.at is None:
+            os.write(self.log, (json.dumps(text[:100]) + "\n").encode())
+        self._die("before")
+
+    def after(self, *_: Any) -> None:
+        """A statement was answered."""
+        self._die("after")
+
+    def _die(self, moment: str) -> None:
+        if self.at == self.count and self.moment == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def listen(doom: Doom) -> None:
+    """Watch every statement of every engine of this process."""
+
+    def execute(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        doom.before(" ".join(statement.split()))
+
+    sa.event.listen(Engine, "before_cursor_execute", execute)
+    sa.event.listen(Engine, "after_cursor_execute", doom.after)
+    sa.event.listen(Engine, "commit", lambda _conn: doom.before(DRIVER_COMMIT))
+
+
+def hurry(connection: Any, _record: Any) -> None:
+    """A killed process loses nothing that the operating system was given: no need to wait for a disk."""
+    if type(connection).__module__.startswith("sqlite3"):
+        connection.execute("PRAGMA synchronous=OFF")
+
+
+def child(request: dict[str, Any], log: int) -> None:
+    """Run Alembic as asked, and leave without any clean-up."""
+    sa.event.listen(Engine, "connect", hurry)
+    listen(Doom(request["at"], request["moment"], log))
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    config = Config(str(ROOT / "alembic.ini"), cmd_opts=Namespace(x=request["x"]))
+    config.attributes["configure_logger"] = False
+    try:
+        getattr(command, request["verb"])(config, request["revision"])
+    except MigratorError as error:
+        os.write(log, (json.dumps({"error": str(error), "code": error.exit_code}) + "\n").encode())
+        os._exit(1)
+    except BaseException as error:
+        os.write(log, (json.dumps({"error": f"{type(error).__name__}: {error}"}) + "\n").encode())
+        os._exit(1)
+    os._exit(0)
+
+
+def serve() -> None:
+    """Answer requests until there are none."""
+    for line in sys.stdin:
+        request = json.loads(line)
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(reader)
+            child(request, writer)
+        os.close(writer)
+        with os.fdopen(reader) as said:
+            lines = [json.loads(each) for each in said]
+        _, status = os.waitpid(pid, 0)
+        errors = [each for each in lines if isinstance(each, dict)]
+        answer = {
+            "killed": os.WIFSIGNALED(status),
+            "exit": os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
+            "error": errors[0] if errors else None,
+            "statements": [each for each in lines if isinstance(each, str)],
+        }
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    serve()

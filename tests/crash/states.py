@@ -1,0 +1,76 @@
+"""What a database holds, in the forms that crashes are judged by."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+
+from migrator.fingerprint import Fingerprint, compare, take
+from migrator.naming import OWN_PREFIX
+from migrator.quarantine import AT, ID, RUN_ID
+
+_CHANGING = re.compile(
+    r"\d{8}T\d{6}-[0-9a-f]{8}"  # the name of a run
+    r"|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z"  # the time of an entry
+    r"|pid \d+|\|\d+\|\d*"  # who: in the journal, in the lease
+)
+
+
+def dump(path: Path) -> str:
+    """All of an SQLite file as text, without what is new in every run. Opening it rolls back what a dead
+    process had not committed."""
+    connection = sqlite3.connect(path)
+    try:
+        return _CHANGING.sub("*", "\n".join(connection.iterdump()))
+    finally:
+        connection.close()
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What must come out the same, however often a run died on the way.
+
+    Args:
+        user: the user's schema and rows.
+        revision: where Alembic stands.
+        quarantine: what is set aside and why, but for numbers, times and runs.
+        tables: the tables of ours.
+    """
+
+    user: Fingerprint
+    revision: tuple[str, ...]
+    quarantine: tuple[str, ...]
+    tables: tuple[str, ...]
+
+    def differences(self, wanted: Settled) -> list[str]:
+        """What is other than in `wanted`."""
+        found = [
+            f"{each.object} {each.column or ''} {each.detail}" for each in compare(wanted.user, self.user)
+        ]
+        for name in ("revision", "quarantine", "tables"):
+            ours, theirs = getattr(self, name), getattr(wanted, name)
+            found += [f"{name}: {ours} and not {theirs}"] if ours != theirs else []
+        return found
+
+
+def settled(engine: Engine) -> Settled:
+    """Read now."""
+    with engine.connect() as connection:
+        tables = sa.inspect(connection).get_table_names()
+        ours = sorted(name for name in tables if name.startswith(OWN_PREFIX))
+        mirrors = [name for name in ours if name.startswith(OWN_PREFIX + "q_")]
+        held = [line for name in mirrors for line in _lines(connection, name, {ID, RUN_ID, AT})]
+        revision = _lines(connection, "alembic_version", set()) if "alembic_version" in tables else []
+    return Settled(take(engine), tuple(revision), tuple(held), tuple(ours))
+
+
+def _lines(connection: sa.Connection, name: str, without: set[str]) -> list[str]:
+    table = sa.Table(name, sa.MetaData(), autoload_with=connection)
+    columns: list[Any] = [column for column in table.columns if column.name not in without]
+    return sorted(f"{name} {tuple(row)!r}" for row in connection.execute(sa.select(*columns)))
