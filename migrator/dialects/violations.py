@@ -19,6 +19,8 @@ _SQLSTATES: dict[str, Rule] = {
 # MySQL and MariaDB.
 _NUMBERS: dict[int, Rule] = {
     1216: "foreign-key",
+    1217: "foreign-key",
+    1451: "foreign-key",
     1452: "foreign-key",
     1048: "not-null",
     1364: "not-null",

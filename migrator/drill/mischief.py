@@ -89,7 +89,7 @@ def _cutting(stage: Stage, at: int) -> Iterator[list[int]]:
         seen[0] += 1
         if seen[0] != at:
             return
-        session = identity(connection.connection.driver_connection)
+        session = identity(connection.connection.dbapi_connection)
         cut.append(session)
         with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as other:
             other.exec_driver_sql(statement.format(session))

@@ -98,15 +98,17 @@ class Stage:
     def sessions(self) -> Iterator[Sessions]:
         """Sessions of the database worked on."""
         engine = make_engine(self.url)
+        sessions = Sessions.of(engine)
         try:
-            yield Sessions.of(engine)
+            yield sessions
         finally:
+            sessions.close()
             engine.dispose()
 
     @contextmanager
     def connected(self) -> Iterator[Connection]:
         """A connection in autocommit mode."""
-        with self.sessions() as sessions, sessions.fresh() as connection:
+        with self.sessions() as sessions, sessions.open() as connection:
             yield connection
 
     def facts(self) -> list[Facts]:
