@@ -1,4 +1,4 @@
-"""Alembic loads the plugin while it is itself half imported: whoever is imported first, `op` has the words."""
+"""Alembic loads the plugin while half imported itself: whoever is imported first, `op` has the words."""
 
 from __future__ import annotations
 
