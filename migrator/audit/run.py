@@ -18,10 +18,11 @@ from migrator.discover import candidates
 from migrator.exact import exact_for
 from migrator.known import from_journal
 from migrator.naming import is_own_table
-from migrator.reference import TableName
+from migrator.reference import Reference, TableName
 from migrator.references import Found, declared, from_metadata, load_metadata, load_object, without_repeats
 from migrator.report.build import build_report, database_info, now
 from migrator.report.model import ReferenceReport
+from migrator.typefamily import differ, family, pairs
 from migrator.verify.orm import mappers_of
 
 #: How grave the report's findings are here; what is not named is as grave as the report says.
@@ -92,6 +93,7 @@ def audit(
     if {*slugs} - {"frozen-default", "missing-back-reference", "frozen-timestamp"}:
         report = build_report(connection, dialect, there, url=url, limit=0, progress=progress)
         found += [finding for one in report.references for finding in _of_reference(one, said)]
+        found += [mismatch for one in there if (mismatch := _mismatch(connection, dialect, one))]
     if "frozen-timestamp" in slugs:
         progress("looking for clusters of one instant")
         found += frozen_timestamps(connection, dialect, tables, cluster)
@@ -123,9 +125,7 @@ def _of_models(
 def _of_reference(one: ReferenceReport, said: frozenset[str]) -> Iterator[Finding]:
     """What the orphan report finds; a foreign key that the models lack has been said already."""
     reference = one.reference
-    where = f"{reference.child}({', '.join(reference.columns)})"
-    if len(reference.columns) == 1:
-        where = f"{reference.child}.{reference.columns[0]}"
+    where = _where(reference)
     for finding in one.findings:
         if finding.slug not in SLUGS or (finding.slug == "missing-foreign-key" and str(reference) in said):
             continue
@@ -138,6 +138,29 @@ def _of_reference(one: ReferenceReport, said: frozenset[str]) -> Iterator[Findin
         severity: Severity = "high" if finding.severity == "high" else "medium"
         grave = _SEVERITY.get(finding.slug, severity)
         yield Finding(finding.slug, grave, where, finding.message, finding.fix, evidence)
+
+
+def _mismatch(connection: Connection, dialect: Dialect, one: Found) -> Finding | None:
+    """Types of two families, which a server may be lax enough to compare: SQLite ties any two."""
+    reference, facts = one.reference, dialect.facts(connection, one.reference)
+    if not differ(facts):
+        return None
+    ours, theirs = next(pair for pair in pairs(facts) if family(pair[0]) != family(pair[1]))
+    where = _where(reference)
+    return Finding(
+        "type-mismatch",
+        "high",
+        where,
+        f"{where} is {ours.type} and {reference.parent}.{theirs.name} is {theirs.type}.",
+        f"Give {where} the type {theirs.type} of {reference.parent}.{theirs.name}.",
+        {"reference": str(reference), "child": ours.type, "parent": theirs.type},
+    )
+
+
+def _where(reference: Reference) -> str:
+    if len(reference.columns) == 1:
+        return f"{reference.child}.{reference.columns[0]}"
+    return f"{reference.child}({', '.join(reference.columns)})"
 
 
 def _tables(connection: Connection, schema: str | None) -> list[TableName]:
