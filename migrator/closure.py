@@ -1,11 +1,8 @@
-"""Deleting rows together with what refers to them: everything the server would remove or null is captured
-first, in the same transaction, to any depth.
+"""Which rows go, or change, with the rows that are to be deleted: declared foreign keys, walked from row to
+row, to any depth.
 
-The server's cascades do not ask us (airflow PR 51952: children nobody had archived were gone). So declared
-foreign keys are walked from the rows to be deleted: rows that a CASCADE removes are captured and removed by
-us, those that SET NULL changes are captured and left to the server, and those that RESTRICT, NO ACTION or
-SET DEFAULT protect are removed too where the policy says so, else the run was refused before its first
-change.
+The server's cascades do not ask us (airflow PR 51952: children nobody had archived were gone), so all that
+they would remove or set to NULL is found beforehand. `removal` then captures and removes it.
 """
 
 from __future__ import annotations
@@ -16,45 +13,86 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
+from sqlalchemy.sql.elements import ColumnElement
 
 from migrator import quarantine
 from migrator.catalog import Facts, ForeignKey, Table
-from migrator.context import Context
 from migrator.dialects import Dialect
-from migrator.errors import Refused, StepFailed
+from migrator.errors import Refused
 from migrator.predicate import table_clause
-from migrator.quarantine import CHANGED, DELETED, Mirror
+from migrator.quarantine import Mirror
 from migrator.reference import TableName
 
 Key = tuple[Any, ...]
-_REMOVES = ("CASCADE",)
-_CHANGES = ("SET NULL",)
-#: Rows one batch may pull along; beyond it the batch is split by its caller (a transaction of millions
-#: is what home-assistant 86679 died of).
+#: Rows one batch may pull along; beyond it the batch is split (a transaction of millions is what
+#: home-assistant 86679 died of).
 MOST = 50_000
+
+
+class TooMuch(Refused):
+    """A batch would pull along more than `MOST` rows; of fewer orphans it may not."""
 
 
 @dataclass(frozen=True)
 class Edge:
-    """A declared foreign key whose rows go, or change, with the rows it refers to."""
+    """A declared foreign key whose rows go, or change, with the rows it refers to.
+
+    Args:
+        key: the foreign key.
+        parent: the table it refers to, as that table's mirror names it.
+        table: whose rows they are.
+        mirror: where they are kept.
+        removes: whether they go; else the server sets their reference to NULL.
+    """
 
     key: ForeignKey
+    parent: TableName
     table: Table
     mirror: Mirror
     removes: bool
 
 
 @dataclass(frozen=True)
-class Closure:
-    """The declared foreign keys that lead to a table, from table to table.
+class Protection:
+    """A declared foreign key that forbids the delete of what it refers to.
 
     Args:
-        edges: all of them, in the order found, breadth first.
-        protected: those that forbid the delete of what they refer to (RESTRICT, NO ACTION).
+        key: the foreign key.
+        parent: the table it refers to.
+        direct: whether that is the child of the reference itself.
     """
 
+    key: ForeignKey
+    parent: TableName
+    direct: bool
+
+
+@dataclass(frozen=True)
+class Closure:
+    """The declared foreign keys that lead to a table, from table to table, breadth first."""
+
     edges: tuple[Edge, ...] = ()
-    protected: tuple[ForeignKey, ...] = field(default=())
+    protected: tuple[Protection, ...] = ()
+
+
+@dataclass
+class Reached:
+    """The rows that some rows pull along.
+
+    Args:
+        removed: those that go, in layers: what refers to a row comes after the row.
+        changed: those whose reference the server sets to NULL, by foreign key.
+        taken: the keys of all that go, by table, the rows at the root included.
+    """
+
+    removed: list[tuple[Table, Mirror, list[Key]]] = field(default_factory=list)
+    changed: list[tuple[Edge, list[Key]]] = field(default_factory=list)
+    taken: dict[TableName, set[Key]] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """How many rows those are, without the root."""
+        return sum(len(keys) for _, _, keys in self.removed) + sum(len(keys) for _, keys in self.changed)
 
 
 def closure_of(
@@ -67,154 +105,135 @@ def closure_of(
         make: whether to create the mirrors; without, they are only named.
     """
     reference = facts.reference
+    known = {_identity(facts.child): facts.child}
+    homes: dict[TableName, Mirror] = {facts.child.name: quarantine.mirror_of(reference, facts.child)}
     edges: list[Edge] = []
-    protected: list[ForeignKey] = []
-    seen: set[tuple[TableName, tuple[str, ...]]] = set()
-    tables: list[Table] = [facts.child]
-    while tables:
-        table = tables.pop(0)
+    protected: list[Protection] = []
+    seen: set[tuple[TableName, tuple[str, ...], TableName]] = set()
+    waiting: list[Table] = [facts.child]
+    while waiting:
+        table = waiting.pop(0)
         for key in table.inbound:
-            if (key.child, key.columns) in seen:
+            found = dialect.table(connection, key.child)
+            other = known.setdefault(_identity(found), found)
+            if (other.name, key.columns, table.name) in seen:
                 continue
-            seen.add((key.child, key.columns))
-            removes = key.on_delete in _REMOVES or (dependants == "delete" and key.on_delete not in _CHANGES)
-            if dependants == "refuse" or (not removes and key.on_delete not in _CHANGES):
-                protected.append(key)
+            seen.add((other.name, key.columns, table.name))
+            removes = key.on_delete == "CASCADE" or (dependants == "delete" and key.on_delete != "SET NULL")
+            if dependants == "refuse" or not (removes or key.on_delete == "SET NULL"):
+                protected.append(Protection(key, table.name, table is facts.child))
                 continue
-            other = facts.child if key.child == facts.child.name else dialect.table(connection, key.child)
             changed = () if removes else key.columns
-            mirror = (
-                quarantine.ensure(connection, dialect, reference, other, changed)
-                if make
-                else quarantine.mirror_of(reference, other, changed)
-            )
-            edges.append(Edge(key, other, mirror, removes))
-            if removes:
-                tables.append(other)
+            mirror = None if changed else homes.get(other.name)
+            # Of a table without a key no row is ever taken: see `referring`.
+            if mirror is None and make and other.key:
+                mirror = quarantine.ensure_other(connection, dialect, reference, other, changed)
+            elif mirror is None:
+                mirror = quarantine.other_mirror_of(reference, other, changed)
+            if removes and other.name not in homes:
+                homes[other.name] = mirror
+                waiting.append(other)
+            edges.append(Edge(key, table.name, other, mirror, removes))
     return Closure(tuple(edges), tuple(protected))
 
 
-def remove(
-    context: Context, connection: Connection, closure: Closure, mirror: Mirror, keys: Sequence[Key], kind: str
-) -> int:
-    """Capture and delete rows with all that depends on them; part of the batch's transaction.
+def _identity(table: Table) -> tuple[Any, ...]:
+    """A table has one name only in here: MySQL calls one of its own database by two."""
+    database = table.extra.get("database", table.name.schema)
+    return database, table.extra.get("stored_name", table.name.name)
 
-    Returns:
-        How many of the rows themselves were deleted.
+
+def walk(
+    connection: Connection,
+    dialect: Dialect,
+    closure: Closure,
+    root: Mirror,
+    keys: Sequence[Key],
+    *,
+    lock: bool,
+) -> Reached:
+    """From these rows to all that go or change with them; each row once, whichever of several paths leads
+    to it first.
+
+    Args:
+        lock: lock what is found, and look again whether it still refers to what goes.
 
     Raises:
-        StepFailed: the counts differ; the batch is undone.
-        Refused: the batch would pull along more than `MOST` rows, or meets a protected row.
+        TooMuch: that is more than one transaction is to hold.
+        Refused: a table has no key by which its rows could be named.
     """
-    dialect = context.dialect
-    layers: list[tuple[Table, Mirror, list[Key]]] = []
-    taken: dict[str, set[Key]] = {mirror.source.name: set(keys)}
-    _capture(context, connection, mirror, keys, kind, DELETED)
-    # Breadth first; every row is captured once, whichever of several paths leads to it first.
-    waiting: list[tuple[Mirror, list[Key]]] = [(mirror, list(keys))]
-    total = len(keys)
+    reached = Reached(taken={root.source: set(keys)})
+    waiting: list[tuple[Mirror, list[Key]]] = [(root, list(keys))]
     while waiting:
         parent, parents = waiting.pop(0)
         for edge in closure.edges:
-            if edge.key.parent.name != parent.source.name:
+            if edge.parent != parent.source:
                 continue
-            found = _referring(connection, dialect, edge, parent, parents)
-            if edge.removes:
-                fresh = [key for key in found if key not in taken.setdefault(edge.mirror.source.name, set())]
-                if not fresh:
-                    continue
-                taken[edge.mirror.source.name].update(fresh)
-                home = mirror if edge.mirror.source == mirror.source else edge.mirror
-                _capture(context, connection, home, fresh, "dependant", DELETED)
-                layers.append((edge.table, home, fresh))
-                waiting.append((home, fresh))
-            elif found:
-                _capture(context, connection, edge.mirror, found, "dependant", CHANGED)
-                fresh = found
+            found = referring(connection, dialect, edge, parent, parents, lock=lock)
+            if not edge.removes:
+                if found:
+                    reached.changed.append((edge, found))
             else:
-                fresh = []
-            total += len(fresh)
-            if total > MOST:
-                raise Refused(
-                    f"Deleting {len(keys)} row(s) of {mirror.source} would pull along more than {MOST:,} "
-                    "rows of other tables in one transaction.",
-                    hint="Use a smaller -x batch_size=, or settle the dependants first.",
+                taken = reached.taken.setdefault(edge.mirror.source, set())
+                fresh = [key for key in found if key not in taken]
+                if fresh:
+                    taken.update(fresh)
+                    reached.removed.append((edge.table, edge.mirror, fresh))
+                    waiting.append((edge.mirror, fresh))
+            if reached.rows > MOST:
+                raise TooMuch(
+                    f"Deleting {len(keys)} row(s) of {root.source} would pull along more than {MOST:,} rows "
+                    "of other tables in one transaction.",
+                    hint="Settle the dependants first, or use on_dangling=backfill.",
                 )
-    for _, home, gone in reversed(layers):  # the deepest first: RESTRICT asks for it, CASCADE minds not
-        _delete(connection, dialect, home, gone)
-    changed = _delete(connection, dialect, mirror, keys)
-    left = sum(_still_there(connection, dialect, home, gone) for _, home, gone in layers)
-    if left:
-        raise StepFailed(
-            f"{left} row(s) that depend on {mirror.source} are still there; the batch was undone."
-        )
-    if changed != len(keys):
-        raise StepFailed(f"{changed} of {len(keys)} rows of {mirror.source} went; the batch was undone.")
-    return changed
+    return reached
 
 
-def _capture(
-    context: Context, connection: Connection, mirror: Mirror, keys: Sequence[Key], kind: str, action: str
-) -> None:
-    new = [sa.null() for _ in mirror.reference_columns] if action == CHANGED else []
-    captured = quarantine.capture(
-        connection,
-        context.dialect,
-        mirror,
-        keys,
-        run_id=context.run.id,
-        kind=kind,
-        action=action,
-        new_values=new,
-    )
-    if captured != len(keys):
-        raise StepFailed(
-            f"{captured} of {len(keys)} rows of {mirror.source} were copied to quarantine; "
-            "the batch was undone."
-        )
-
-
-def _referring(
-    connection: Connection, dialect: Dialect, edge: Edge, parent: Mirror, parents: Sequence[Key]
+def referring(
+    connection: Connection,
+    dialect: Dialect,
+    edge: Edge,
+    parent: Mirror,
+    parents: Sequence[Key],
+    *,
+    lock: bool,
 ) -> list[Key]:
-    """The rows that refer to these, locked."""
+    """The rows that refer to these by one foreign key."""
     table = edge.table
-    if not table.key:
-        raise Refused(
-            f"{table.name} has no key by which its dependants could be named, and {edge.key.name} would "
-            f"{edge.key.on_delete} them.",
-            hint=f"Give {table.name} a primary key, or use on_dangling=backfill.",
-        )
     other = table_clause(table.name, *table.key, *edge.key.columns).alias("d")
-    source = table_clause(parent.source, *parent.key, *edge.key.parent_columns).alias("s")
-    inside = sa.exists(
+    these_refer = refers(dialect, edge.key, other, parent, parents)
+    if not table.key:
+        if connection.execute(
+            sa.select(sa.literal_column("1")).select_from(other).where(these_refer).limit(1)
+        ).all():
+            raise Refused(
+                f"{table.name} has no key by which its rows could be named, and {edge.key.name} refers to "
+                f"rows of {parent.source} that are to be deleted.",
+                hint=f"Give {table.name} a primary key, or use on_dangling=backfill.",
+            )
+        return []
+    columns = [other.c[column] for column in table.key]
+    found = [tuple(row) for row in connection.execute(sa.select(*columns).where(these_refer))]
+    if not found or not lock:
+        return found
+    these = dialect.key_in(columns, found)
+    connection.execute(dialect.for_update(sa.select(*columns).where(these).order_by(*columns))).all()
+    # One that was pointed elsewhere while we waited for its lock is nobody's dependant any more.
+    return [tuple(row) for row in connection.execute(sa.select(*columns).where(these, these_refer))]
+
+
+def refers(
+    dialect: Dialect, key: ForeignKey, other: sa.FromClause, parent: Mirror, parents: Sequence[Key]
+) -> ColumnElement[bool]:
+    """True for the rows of `other` that refer to one of these by a foreign key."""
+    source = table_clause(parent.source, *parent.key, *key.parent_columns).alias("s")
+    pairs = zip(key.columns, key.parent_columns, strict=True)
+    return sa.exists(
         sa.select(sa.literal_column("1"))
         .select_from(source)
         .where(
             dialect.key_in([source.c[column] for column in parent.key], parents),
-            *(
-                other.c[ours] == source.c[theirs]
-                for ours, theirs in zip(edge.key.columns, edge.key.parent_columns, strict=True)
-            ),
+            *(other.c[ours] == source.c[theirs] for ours, theirs in pairs),
         )
         .correlate(other)
     )
-    columns = [other.c[column] for column in table.key]
-    found = [tuple(row) for row in connection.execute(sa.select(*columns).where(inside))]
-    if found:
-        locking = sa.select(*columns).where(dialect.key_in(columns, found)).order_by(*columns)
-        connection.execute(dialect.for_update(locking)).all()
-    return found
-
-
-def _delete(connection: Connection, dialect: Dialect, mirror: Mirror, keys: Sequence[Key]) -> int:
-    target = mirror.source_clause
-    condition = dialect.key_in([target.c[column] for column in mirror.key], keys)
-    return int(connection.execute(sa.delete(target).where(condition)).rowcount)
-
-
-def _still_there(connection: Connection, dialect: Dialect, mirror: Mirror, keys: Sequence[Key]) -> int:
-    source = mirror.source_clause.alias("c")
-    condition = dialect.key_in([source.c[column] for column in mirror.key], keys)
-    query = sa.select(sa.func.count()).select_from(source).where(condition)
-    return int(connection.scalar(query) or 0)

@@ -6,44 +6,51 @@ the night (home-assistant 125211). So inbound foreign keys are read before the f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from migrator import quarantine
 from migrator.catalog import Facts, ForeignKey
+from migrator.closure import Closure, Key, Reached, TooMuch, refers, walk
+from migrator.dialects import Dialect
 from migrator.errors import Refused
-from migrator.predicate import KINDS, table_clause
+from migrator.predicate import table_clause
 from migrator.worklist import KIND, Worklist
+
+#: Listed orphans whose dependants are looked for at a time, before the first change.
+_AT_ONCE = 500
 
 
 def refuse_dependants(
-    connection: Connection,
-    facts: Facts,
-    worklist: Worklist,
-    protected: Sequence[ForeignKey],
-    kinds: tuple[str, ...] = KINDS,
+    connection: Connection, dialect: Dialect, facts: Facts, worklist: Worklist, closure: Closure, kind: str
 ) -> None:
     """Stop where deleting the listed orphans would be stopped by, or must not touch, other rows.
 
     Args:
-        protected: the foreign keys whose rows the policy does not allow to go along.
-        kinds: the kinds of orphan that are to be deleted.
+        closure: what the policy lets go along, and what it does not.
+        kind: the kind of orphan that is to be deleted.
 
     Raises:
-        Refused: naming each table, its constraint and how many rows of it refer to the orphans.
+        Refused: naming each table, its constraint and how many rows of it refer to what is to go.
     """
-    found = [
-        (fk, count)
-        for fk in protected
-        if fk.parent.name == facts.child.name.name
-        and (count := _referring(connection, facts, worklist, fk, kinds))
-    ]
-    if not found:
+    found: Counter[ForeignKey] = Counter()
+    for protection in closure.protected:
+        if protection.direct:
+            found[protection.key] += _referring(connection, facts, worklist, protection.key, kind)
+    # Only where something further off may object is it worth walking there beforehand.
+    if not all(protection.direct for protection in closure.protected) or not all(
+        edge.table.key for edge in closure.edges
+    ):
+        found.update(_further_off(connection, dialect, facts, worklist, closure, kind))
+    if not +found:
         return
     listed = "; ".join(
-        f"{count} row(s) of {fk.child} by {fk.name or 'an unnamed foreign key'} (ON DELETE {fk.on_delete})"
-        for fk, count in found
+        f"{count} row(s) of {key.child} by {key.name or 'an unnamed foreign key'} (ON DELETE {key.on_delete})"
+        for key, count in found.items()
+        if count
     )
     raise Refused(
         f"Deleting the orphans of {facts.reference} would touch rows that refer to them: {listed}.",
@@ -52,9 +59,56 @@ def refuse_dependants(
     )
 
 
-def _referring(
-    connection: Connection, facts: Facts, worklist: Worklist, fk: ForeignKey, kinds: tuple[str, ...]
+def _further_off(
+    connection: Connection, dialect: Dialect, facts: Facts, worklist: Worklist, closure: Closure, kind: str
+) -> Counter[ForeignKey]:
+    """Rows that protect a dependant, found by walking there as the sweep would. Reads only.
+
+    Raises:
+        Refused: a dependant has no key by which its rows could be named.
+    """
+    root = quarantine.mirror_of(facts.reference, facts.child)
+    homes = {edge.mirror.source: edge.mirror for edge in closure.edges if edge.removes}
+    count: Counter[ForeignKey] = Counter()
+    for keys in _pages(connection, worklist, kind):
+        for reached in _walked(connection, dialect, closure, root, keys):
+            for protection in closure.protected:
+                gone = sorted(reached.taken.get(protection.parent, ()), key=repr)
+                if gone and not protection.direct:
+                    home = homes[protection.parent]
+                    count[protection.key] += _protecting(connection, dialect, protection.key, home, gone)
+    return count
+
+
+def _walked(
+    connection: Connection, dialect: Dialect, closure: Closure, root: quarantine.Mirror, keys: list[Key]
+) -> Iterator[Reached]:
+    """As much at a time as a batch may pull along."""
+    try:
+        yield walk(connection, dialect, closure, root, keys, lock=False)
+    except TooMuch:
+        if len(keys) == 1:
+            raise
+        for half in (keys[: len(keys) // 2], keys[len(keys) // 2 :]):
+            yield from _walked(connection, dialect, closure, root, half)
+
+
+def _pages(connection: Connection, worklist: Worklist, kind: str) -> Iterator[list[Key]]:
+    after = 0
+    while entries := worklist.page(connection, after, _AT_ONCE, kind):
+        yield [key for _, key in entries]
+        after = entries[-1][0]
+
+
+def _protecting(
+    connection: Connection, dialect: Dialect, key: ForeignKey, parent: quarantine.Mirror, gone: Sequence[Key]
 ) -> int:
+    other = table_clause(key.child, *key.columns).alias("d")
+    query = sa.select(sa.func.count()).select_from(other).where(refers(dialect, key, other, parent, gone))
+    return int(connection.scalar(query) or 0)
+
+
+def _referring(connection: Connection, facts: Facts, worklist: Worklist, fk: ForeignKey, kind: str) -> int:
     """Rows of the other table that refer to a listed orphan."""
     other = table_clause(fk.child, *fk.columns).alias("d")
     child = table_clause(facts.reference.child, *facts.child.key, *fk.parent_columns).alias("c")
@@ -74,6 +128,6 @@ def _referring(
                 ),
             )
         )
-        .where(listed.c[KIND].in_([sa.literal_column(f"'{kind}'") for kind in kinds]))
+        .where(listed.c[KIND] == sa.literal_column(f"'{kind}'"))
     )
     return int(connection.scalar(query) or 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -35,6 +35,7 @@ class MakeParents:
     mirror: Mirror
     parents: Mirror
     values: Mapping[str, Any]
+    pulls_along: ClassVar[bool] = False
 
     def takes(self, connection: Connection, keys: Sequence[Key], kind: str) -> list[Key]:
         """The dangling ones: NULL names nobody who could be created."""

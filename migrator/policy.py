@@ -30,11 +30,14 @@ class Backfill(Policy):
         to: the key of an existing parent row (a value, or a tuple for a composite key).
         sentinel: without `to`: the stated values of a sentinel row, which is found again by its
             unique column, or created. Values for columns the parent does not have are left out.
+        required: those of its columns that the parent must have: an operator named them just now, and
+            a typing error is not to be left out.
     """
 
     name: ClassVar[str] = "backfill"
     to: Any = None  # a tuple once made, whatever was given
     sentinel: Mapping[str, Any] = field(default_factory=dict)
+    required: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if self.to is not None and not isinstance(self.to, tuple):
@@ -56,14 +59,15 @@ class Expression(Policy):
     """
 
     name: ClassVar[str] = "expression"
-    sql: tuple[str, ...] = ()
+    sql: str | tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        if isinstance(self.sql, str):
-            object.__setattr__(self, "sql", (self.sql,))
+    @property
+    def expressions(self) -> tuple[str, ...]:
+        """One for each column."""
+        return _several(self.sql)
 
     def to_json(self) -> dict[str, Any]:
-        return {"policy": self.name, "sql": list(self.sql)}
+        return {"policy": self.name, "sql": list(self.expressions)}
 
 
 @dataclass(frozen=True)
@@ -80,14 +84,15 @@ class Lookup(Policy):
     name: ClassVar[str] = "lookup"
     table: str = ""
     on: Mapping[str, str] = field(default_factory=dict)
-    value: tuple[str, ...] = ()
+    value: str | tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        if isinstance(self.value, str):
-            object.__setattr__(self, "value", (self.value,))
+    @property
+    def values(self) -> tuple[str, ...]:
+        """One for each column."""
+        return _several(self.value)
 
     def to_json(self) -> dict[str, Any]:
-        return {"policy": self.name, "table": self.table, "on": dict(self.on), "value": list(self.value)}
+        return {"policy": self.name, "table": self.table, "on": dict(self.on), "value": list(self.values)}
 
 
 @dataclass(frozen=True)
@@ -185,6 +190,10 @@ class Keep(Policy):
 _BY_NAME: dict[str, type[Policy]] = {
     cls.name: cls for cls in (Backfill, CreateParents, Delete, SetNull, Refuse, Keep)
 }
+
+
+def _several(one_or_more: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (one_or_more,) if isinstance(one_or_more, str) else tuple(one_or_more)
 
 
 def flat(policy: Policy) -> tuple[Policy, ...]:

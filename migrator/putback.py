@@ -48,6 +48,15 @@ def undelete(connection: Connection, dialect: Dialect, fit: Fit, rows: Sequence[
     )
 
 
+def insert_one(connection: Connection, dialect: Dialect, fit: Fit, number: int) -> bool:
+    """Insert one removed row, as far as its columns go; returns whether it is back."""
+    return fit.takes_rows and bool(
+        _each_that_can(
+            connection, dialect, [number], lambda numbers: _insert(connection, dialect, fit, numbers)
+        )
+    )
+
+
 def unchange(connection: Connection, dialect: Dialect, fit: Fit, rows: Sequence[Numbered]) -> list[int]:
     """Give the old reference back to the rows that still have the value we set; returns their numbers."""
     if not rows or not fit.takes_references:
@@ -67,7 +76,8 @@ def _each_that_can(
     work: Callable[[Sequence[int]], list[int]],
 ) -> list[int]:
     """All in one statement; where the server will not, row by row, so that one conflict does not hold the
-    others back."""
+    others back. Forwards and backwards, as long as it helps: MySQL looks for a row's parent at once, and
+    that may be the next row."""
     if not numbers:
         return []
     try:
@@ -78,7 +88,12 @@ def _each_that_can(
             raise
         if len(numbers) == 1:
             return []
-    return [back for number in numbers for back in _each_that_can(connection, dialect, [number], work)]
+    back: list[int] = []
+    left = list(numbers)
+    while done := {one for number in left for one in _each_that_can(connection, dialect, [number], work)}:
+        back += done
+        left = [number for number in reversed(left) if number not in done]
+    return back
 
 
 def _concerns_all(dialect: Dialect, error: Exception) -> bool:

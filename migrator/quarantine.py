@@ -8,6 +8,7 @@ created up front, never by CREATE TABLE AS SELECT: under GTID that is refused (M
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -82,27 +83,35 @@ class Mirror:
         return [alias.c[f"{NEW}{at}"] for at in range(len(self.reference_columns))]
 
 
-def mirror_name(reference: Reference, table: TableName, changed: Sequence[str] = ()) -> TableName:
-    """The mirror of a table under a reference: the same in every run, and never another's."""
+def mirror_name(reference: Reference, table: TableName) -> TableName:
+    """The mirror of the child under a reference: the same in every run, and never another's."""
     key = journal.reference_key(reference)[:8]
-    return TableName(short_name(OWN_PREFIX + "q", key, table.name, *changed, limit=60))
+    return TableName(short_name(OWN_PREFIX + "q", key, table.name, limit=60))
 
 
-def ensure(
+def ensure(connection: Connection, dialect: Dialect, reference: Reference, table: Table) -> Mirror:
+    """The mirror of the child, created or brought up to the columns the table has now.
+
+    A column gained since is added to the mirror; one lost since stays, with the rows that had it.
+    """
+    return _ensured(connection, dialect, reference, table, mirror_of(reference, table))
+
+
+def ensure_other(
     connection: Connection,
     dialect: Dialect,
     reference: Reference,
     table: Table,
     changed: tuple[str, ...] = (),
 ) -> Mirror:
-    """The mirror of `table`, created or brought up to the columns the table has now.
+    """The same for another table whose rows go, change or come with the child's: see `other_mirror_of`."""
+    mirror = other_mirror_of(reference, table, changed)
+    return _ensured(connection, dialect, reference, table, mirror)
 
-    A column gained since is added to the mirror; one lost since stays, with the rows that had it.
 
-    Args:
-        changed: columns of a dependant that the server will set to NULL; such rows have a mirror apart.
-    """
-    mirror = mirror_of(reference, table, changed)
+def _ensured(
+    connection: Connection, dialect: Dialect, reference: Reference, table: Table, mirror: Mirror
+) -> Mirror:
     inspector = sa.inspect(connection)
     create_table, create_index = creation(dialect, mirror, table)
     # The line first: a line without a table is ignored, a table without a line would be lost sight of.
@@ -122,16 +131,33 @@ def ensure(
     return mirror
 
 
-def mirror_of(reference: Reference, table: Table, changed: tuple[str, ...] = ()) -> Mirror:
-    """The mirror that a table of these columns gets under a reference; made or not."""
-    own = reference.columns if table.name.name == reference.child.name else ()
+def mirror_of(reference: Reference, table: Table) -> Mirror:
+    """The mirror that the child gets under a reference; made or not."""
+    return _mirror(mirror_name(reference, table.name), table, reference.columns)
+
+
+def other_mirror_of(reference: Reference, table: Table, changed: tuple[str, ...] = ()) -> Mirror:
+    """The mirror that another table gets; made or not.
+
+    Args:
+        changed: columns that the server will set to NULL; rows so changed have a mirror apart, also where
+            the table is the child itself.
+    """
+    # A table of another schema may have the child's name; a name put together of two may be a third one's.
+    digest = hashlib.sha256(repr((table.name.schema, table.name.name, changed)).encode()).hexdigest()[:6]
+    key = journal.reference_key(reference)[:8]
+    name = TableName(short_name(OWN_PREFIX + "q", key, digest, table.name.name, *changed, limit=60))
+    return _mirror(name, table, changed)
+
+
+def _mirror(name: TableName, table: Table, reference_columns: tuple[str, ...]) -> Mirror:
     return Mirror(
-        mirror_name(reference, table.name, changed),
+        name,
         table.name,
         tuple(column.name for column in table.columns),
         tuple(column.name for column in table.stored_columns),
         table.key,
-        changed or own,
+        reference_columns,
     )
 
 

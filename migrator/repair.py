@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -12,11 +12,12 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from migrator import quarantine
 from migrator.catalog import Facts
-from migrator.closure import Closure, remove
+from migrator.closure import Closure
 from migrator.context import Context
 from migrator.errors import StepFailed
 from migrator.predicate import table_clause
 from migrator.quarantine import CHANGED, DELETED, ID, Mirror
+from migrator.removal import remove
 from migrator.values import Source, evaluated, settles
 from migrator.worklist import bound
 
@@ -25,6 +26,10 @@ Key = tuple[Any, ...]
 
 class Repair(Protocol):
     """What is done to a batch of orphans of one kind."""
+
+    @property
+    def pulls_along(self) -> bool:
+        """Whether rows of other tables may go or change with them."""
 
     def takes(self, connection: Connection, keys: Sequence[Key], kind: str) -> list[Key]:
         """Which of these rows, locked by the caller, it has an answer for."""
@@ -48,6 +53,11 @@ class Remove:
     context: Context
     mirror: Mirror
     closure: Closure
+
+    @property
+    def pulls_along(self) -> bool:
+        """See `Repair.pulls_along`."""
+        return bool(self.closure.edges)
 
     def takes(self, connection: Connection, keys: Sequence[Key], kind: str) -> list[Key]:
         """All of them."""
@@ -79,6 +89,7 @@ class Repoint:
     facts: Facts
     mirror: Mirror
     value: Key | None
+    pulls_along: ClassVar[bool] = False
 
     def takes(self, connection: Connection, keys: Sequence[Key], kind: str) -> list[Key]:
         """All of them."""
@@ -132,6 +143,7 @@ class RepointEach:
     facts: Facts
     mirror: Mirror
     source: Source
+    pulls_along: ClassVar[bool] = False
 
     def takes(self, connection: Connection, keys: Sequence[Key], kind: str) -> list[Key]:
         """Those whose value is a parent now."""

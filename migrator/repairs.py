@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sqlalchemy.engine import Connection
 
 from migrator import quarantine
@@ -47,7 +49,12 @@ def repairs_for(
         elif isinstance(one, Backfill):
             found.append(Repoint(context, facts, mirror, make_target(context, connection, facts, one)))
         elif isinstance(one, CreateParents):
-            parents = quarantine.ensure(connection, context.dialect, facts.reference, facts.parent)
+            parents = mirror
+            if facts.parent.name != facts.child.name:
+                # The key that orphans name may be the only one, and may be NULL in rows that nobody names.
+                key = facts.parent.key or facts.reference.parent_columns
+                table = replace(facts.parent, primary_key=key)
+                parents = quarantine.ensure_other(connection, context.dialect, facts.reference, table)
             found.append(MakeParents(context, facts, mirror, parents, check_parents(facts, one.values)))
     return tuple(found)
 
@@ -56,10 +63,10 @@ def source_of(dialect: Dialect, connection: Connection, facts: Facts, policy: Po
     """Where each row's own value comes from; None for a policy that gives all rows the same."""
     reference = facts.reference
     if isinstance(policy, Expression):
-        return Computed(reference, policy.sql)
+        return Computed(reference, policy.expressions)
     if isinstance(policy, Lookup):
         schema, _, name = policy.table.rpartition(".")
-        return LookedUp(reference, TableName(name, schema or None), tuple(policy.on.items()), policy.value)
+        return LookedUp(reference, TableName(name, schema or None), tuple(policy.on.items()), policy.values)
     if isinstance(policy, Decisions):
         return decided(dialect, connection, facts, policy.path)
     return None

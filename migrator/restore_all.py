@@ -11,6 +11,7 @@ from migrator.catalog import Facts
 from migrator.codec import load_key
 from migrator.context import Context
 from migrator.decisions import drop_all as drop_decisions
+from migrator.knots import untie
 from migrator.parents import remove_created
 from migrator.quarantine import CHANGED, CONFLICT, CREATED, DELETED, KEPT, RESTORED, Mirror
 from migrator.restore import mark, page, restore_mirror
@@ -68,12 +69,16 @@ def _removed(context: Context, mirrors: Sequence[Mirror], size: BatchSize) -> in
     """Removed rows, table after table; again while that still brings some back: tables that refer to
     each other in a circle have no first one."""
     total = 0
-    for _ in range(len(mirrors) + 1):
+    while True:
         done = [restore_mirror(context, mirror, size, DELETED) for mirror in mirrors]
-        total += sum(one.restored for one in done)
-        if not any(one.conflicts for one in done) or not any(one.restored for one in done):
+        restored, conflicts = sum(one.restored for one in done), sum(one.conflicts for one in done)
+        total += restored
+        if not conflicts:
+            return total
+        if not restored:
             break
-    return total
+    untied = untie(context, mirrors)
+    return total + untied + (_removed(context, mirrors, size) if untied else 0)
 
 
 def _created(context: Context, facts: Facts, mirrors: Sequence[Mirror], size: BatchSize) -> None:

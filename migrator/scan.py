@@ -103,8 +103,9 @@ def gate(
             check_answers(context, connection, facts, worklist, policies[name], name)
             for policy in chain:
                 if isinstance(policy, Delete):
-                    closure = closure_of(connection, context.dialect, facts, policy.dependants, make=False)
-                    refuse_dependants(connection, facts, worklist, closure.protected, (name,))
+                    dialect = context.dialect
+                    closure = closure_of(connection, dialect, facts, policy.dependants, make=False)
+                    refuse_dependants(connection, dialect, facts, worklist, closure, name)
     except (Refused, UsageError):
         worklist.drop(connection)
         decisions.drop_all(context.dialect, connection)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,15 +19,16 @@ from sqlalchemy.engine import Connection
 from migrator import journal, quarantine
 from migrator.batches import BatchSize
 from migrator.catalog import Facts
+from migrator.closure import TooMuch
 from migrator.context import Context
 from migrator.errors import LockNotObtained, StepFailed
+from migrator.healing import appeared, heal, heal_all
 from migrator.plan import Sweep
 from migrator.policy import Policy
-from migrator.predicate import breaks, child_alias, kind, none_null, parent_exists
-from migrator.quarantine import CHANGED, DELETED, DEPENDANT, HEALED, HELD, ID, Mirror
+from migrator.predicate import breaks, child_alias, kind
+from migrator.quarantine import ID, Mirror
 from migrator.repair import Repair
 from migrator.repairs import repairs_for
-from migrator.restore import put_back
 from migrator.scan import gate, policies_of, scan
 from migrator.worklist import Key, Worklist
 
@@ -34,6 +36,10 @@ from migrator.worklist import Key, Worklist
 _BATCH_ATTEMPTS = 12
 # Rounds after which a delta sweep gives up: someone writes orphans as fast as we remove them.
 _ROUNDS = 50
+
+
+class _ParentAppeared(Exception):
+    """A parent of rows whose dependants we have removed is there by now; the batch is tried again."""
 
 
 def sweep(context: Context, facts: Facts, step: str, work: Sweep) -> dict[str, Any]:
@@ -84,7 +90,7 @@ def _round(
     mirror = quarantine.ensure(connection, context.dialect, context.reference, facts.child)
     repairs = _repairs(context, connection, facts, mirror, worklist, policies_of(work))
     detail = _settle_all(context, connection, facts, worklist, mirror, repairs, step, detail)
-    healed = _heal_all(context, connection, facts, mirror)
+    healed = heal_all(context, connection, facts, mirror)
     detail = {
         **detail,
         "healed": detail.get("healed", 0) + healed,
@@ -141,6 +147,14 @@ def _settle_all(
                 detail = _batch(
                     context, connection, facts, worklist, mirror, repairs, step, detail, entries, skip_locked
                 )
+            except (TooMuch, _ParentAppeared) as reason:
+                # Undone whole. Half of it may be little enough; and an orphan that has its parent by now
+                # is none when it is looked at again.
+                if len(entries) == 1 and isinstance(reason, TooMuch):
+                    raise
+                rows = max(1, len(entries) // 2)
+                size = replace(size, rows=rows, floor=min(rows, size.floor))
+                continue
             except sa.exc.DBAPIError as error:
                 failures += 1
                 if context.dialect.verdict(error) not in ("lock-timeout", "deadlock"):
@@ -189,7 +203,10 @@ def _batch(
                     changed[name] = changed.get(name, 0) + repair.apply(connection, mine, name)
                     taken = set(mine)
                     left = [key for key in left if key not in taken]
-        _, healed = _heal(context, connection, facts, mirror, above=int(newest))
+        numbers = appeared(context, connection, mirror, above=int(newest))
+        if numbers and any(repair.pulls_along for found in repairs.values() for repair in found):
+            raise _ParentAppeared  # what was pulled along would have to come back too
+        healed = heal(context, connection, mirror, numbers)
         settled = set(locked)
         worklist.take_off(
             connection, [number for number, key in entries if not skip_locked or key in settled]
@@ -232,40 +249,3 @@ def _still_orphans(
     for row in connection.execute(query):
         found.setdefault(str(row[0]), []).append(tuple(row[1:]))
     return found
-
-
-def _heal(
-    context: Context, connection: Connection, facts: Facts, mirror: Mirror, *, above: int, rows: int = 0
-) -> tuple[int, int]:
-    """Put back, in the caller's transaction, what was set aside although its parent is there by now.
-    Returns how many rows were looked at, and how many are back."""
-    kept = mirror.clause.alias("m")
-    query = (
-        sa.select(kept.c[ID])
-        .where(
-            kept.c[ID] > sa.literal_column(str(above)),
-            kept.c[quarantine.STATE] == sa.literal_column(f"'{HELD}'"),
-            # Evidence, parents we made and dependants were not set aside for want of this parent.
-            kept.c[quarantine.ACTION].in_([sa.literal_column(f"'{one}'") for one in (DELETED, CHANGED)]),
-            kept.c[quarantine.KIND] != sa.literal_column(f"'{DEPENDANT}'"),
-            none_null(context.reference, kept),
-            parent_exists(context.reference, kept),
-        )
-        .order_by(kept.c[ID].desc())
-    )
-    numbers = [int(number) for number in connection.execute(query.limit(rows) if rows else query).scalars()]
-    if not numbers:
-        return 0, 0
-    return len(numbers), put_back(connection, context.dialect, mirror, numbers, state=HEALED).restored
-
-
-def _heal_all(context: Context, connection: Connection, facts: Facts, mirror: Mirror) -> int:
-    """The same over the whole quarantine, at the end of a run. A row whose key was taken again is
-    marked a conflict by `put_back` and not looked at again."""
-    total = 0
-    while True:
-        with context.dialect.transaction(connection):
-            looked_at, healed = _heal(context, connection, facts, mirror, above=0, rows=1000)
-        total += healed
-        if not looked_at:
-            return total

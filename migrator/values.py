@@ -77,18 +77,22 @@ class LookedUp:
 
     def values(self, child: FromClause) -> list[ColumnElement[Any]]:
         """See `Source.values`."""
-        return [self._answers(child, column).distinct().scalar_subquery() for column in self.value]
+        # Two answers are none: MariaDB computes what it does not need, and would fail on them.
+        one = [count == sa.literal_column("1") for count in self._counts(child)]
+        return [
+            self._answers(child, column).where(*one).distinct().scalar_subquery() for column in self.value
+        ]
 
     def divided(self, child: FromClause) -> ColumnElement[bool] | None:
-        """See `Source.divided`. Asked beforehand: SQLite takes the first of several without a word."""
-        counts = [
-            self._answers(child, column, counted=True).scalar_subquery() > sa.literal_column("1")
-            for column in self.value
-        ]
-        return sa.or_(*counts)
+        """See `Source.divided`."""
+        return sa.or_(*(count > sa.literal_column("1") for count in self._counts(child)))
+
+    def _counts(self, child: FromClause) -> list[ColumnElement[int]]:
+        return [self._answers(child, column, counted=True).scalar_subquery() for column in self.value]
 
     def _answers(self, child: FromClause, column: str, *, counted: bool = False) -> sa.Select[Any]:
-        other = table_clause(self.table, *(theirs for _, theirs in self.on), *self.value).alias("l")
+        table = table_clause(self.table, *(theirs for _, theirs in self.on), *self.value)
+        other = table.alias("n" if counted else "l")
         wanted: ColumnElement[Any] = other.c[column]
         same = (other.c[theirs] == child.c[ours] for ours, theirs in self.on)
         known = (other.c[value].is_not(None) for value in self.value)

@@ -123,8 +123,10 @@ class Worklist:
         query = sa.select(clause.c[KIND], sa.func.count()).group_by(clause.c[KIND])
         return {str(found): int(count) for found, count in connection.execute(query)}
 
-    def page(self, connection: Connection, after: int, rows: int) -> list[tuple[int, Key]]:
-        """The next entries: their numbers and keys."""
+    def page(
+        self, connection: Connection, after: int, rows: int, kind: str | None = None
+    ) -> list[tuple[int, Key]]:
+        """The next entries, of one kind or of all: their numbers and keys."""
         clause = self.clause
         query = (
             sa.select(clause.c[SEQ], *(clause.c[column] for column in self.child.key))
@@ -132,6 +134,8 @@ class Worklist:
             .order_by(clause.c[SEQ])
             .limit(rows)
         )
+        if kind is not None:
+            query = query.where(clause.c[KIND] == sa.literal_column(f"'{kind}'"))
         return [(int(row[0]), tuple(row[1:])) for row in connection.execute(query)]
 
     def take_off(self, connection: Connection, numbers: Sequence[int]) -> None:

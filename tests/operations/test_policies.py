@@ -32,8 +32,8 @@ from tests.operations.lifecycle import FAST, Round, assert_same, in_order, pictu
 from tests.operations.orphan_cases import Row, fill, key, table
 from tests.operations.policy_desk import rows
 
-USERS = [{"id": number, "name": f"user {number}"} for number in (1, 2, 3, 50)]
-POSTS = [
+USERS: list[Row] = [{"id": number, "name": f"user {number}"} for number in (1, 2, 3, 50)]
+POSTS: list[Row] = [
     {"id": 1, "user_id": 1, "author": "user 1"},
     {"id": 2, "user_id": None, "author": "user 2"},
     {"id": 3, "user_id": 99, "author": "user 3"},

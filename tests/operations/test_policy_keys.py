@@ -18,8 +18,8 @@ from tests.operations.lifecycle import FAST, Round, in_order, prove
 from tests.operations.orphan_cases import Row, fill, key, table
 from tests.operations.policy_desk import decide, rows
 
-PAIRS = [{"country": country, "code": code} for country in ("A", "B") for code in (1, 2)]
-CITIES = [
+PAIRS: list[Row] = [{"country": country, "code": code} for country in ("A", "B") for code in (1, 2)]
+CITIES: list[Row] = [
     {"part": "x", "number": 1, "region": 1, "land": "A"},
     {"part": "x", "number": 2, "region": 9, "land": "A"},
     {"part": "y", "number": 1, "region": None, "land": None},
@@ -125,7 +125,7 @@ def test_text_and_uuid_keys(database: Database, tmp_path: Path, kind: str, polic
     values = WORDS if kind == "text" else UUIDS
     child, parent, column, name = 'Order "of" 5%', "select", "User's %s :x", "id"
     parents = [{name: value} for value in values[:4]]
-    children = [
+    children: list[Row] = [
         {name: values[0], column: values[1]},
         {name: values[1], column: values[5]},
         {name: values[2], column: None},
@@ -154,7 +154,10 @@ def test_text_and_uuid_keys(database: Database, tmp_path: Path, kind: str, polic
         dangling = Chain(Lookup("book", {name: "of"}, "is"), to)
         first = values[2]
     elif policy == "decisions":
-        decided = {(values[1],): (values[0],), (values[7],): (values[1],)}
+        decided: dict[tuple[str, ...], tuple[str, ...]] = {
+            (values[1],): (values[0],),
+            (values[7],): (values[1],),
+        }
         dangling = Chain(decide(reference, database, tmp_path / "d.csv", decided), to)
         first, second = values[0], values[1]
     elif policy == "create":
