@@ -31,6 +31,11 @@ FROM information_schema.columns WHERE {of} AND column_name IN ({names})"""
 _KEYS = """\
 SELECT IFNULL(GROUP_CONCAT(constraint_name ORDER BY CAST(constraint_name AS BINARY) SEPARATOR ', '), '')
 FROM information_schema.referential_constraints WHERE {of}"""
+_INBOUND = """\
+SELECT IFNULL(GROUP_CONCAT(DISTINCT constraint_name
+  ORDER BY CAST(constraint_name AS BINARY) SEPARATOR ', '), '')
+FROM information_schema.referential_constraints
+WHERE unique_constraint_schema = {schema} AND referenced_table_name = {name}"""
 _INDEXES = """\
 SELECT IFNULL(GROUP_CONCAT(index_name ORDER BY CAST(index_name AS BINARY) SEPARATOR ', '), '') FROM (
   SELECT index_name FROM information_schema.statistics WHERE {of} GROUP BY index_name
@@ -44,6 +49,10 @@ def tables(job: Job, facts: Facts) -> Iterator[str]:
         columns = ", ".join(f"{column.name} {_type(column)}" for column in table.columns)
         found = _COLUMNS.format(of=_of(table))
         yield _same(found, columns, f"the columns of {name} are not as this was written for")
+        # A delete would pull their rows along; what refers to the parent may refer to a sentinel row.
+        inbound = ", ".join(sorted({str(key.name) for key in table.inbound}))
+        found = _INBOUND.format(schema=_schema(table), name=literal(_stored(table)))
+        yield _same(found, inbound, f"the foreign keys that refer to {name} are not as this was written for")
     yield from standing(job, facts)
 
 
@@ -130,9 +139,15 @@ def _tables_named(name: str) -> str:
 
 
 def _of(table: Table, schema: str = "table_schema") -> str:
-    name = str(table.extra.get("stored_name") or table.name.name)
-    database = literal(table.name.schema) if table.name.schema else "DATABASE()"
-    return f"{schema} = {database} AND table_name = {literal(name)}"
+    return f"{schema} = {_schema(table)} AND table_name = {literal(_stored(table))}"
+
+
+def _schema(table: Table) -> str:
+    return literal(table.name.schema) if table.name.schema else "DATABASE()"
+
+
+def _stored(table: Table) -> str:
+    return str(table.extra.get("stored_name") or table.name.name)
 
 
 def _same(found: str, expected: str, message: str) -> str:

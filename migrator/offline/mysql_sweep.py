@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from migrator.catalog import Facts
 from migrator.dialects.mysql_definition import literal, quote
 from migrator.dialects.mysql_words import table_sql
+from migrator.offline.gates import gates
 from migrator.offline.job import Job
 from migrator.offline.mysql_blocks import (
     BATCH_VARIABLES,
@@ -92,10 +93,10 @@ def _key(name: str, facts: Facts) -> list[str]:
 
 def _gate(job: Job, sweeping: Sweeping) -> str:
     """On a no nothing of ours stays behind but the refused run, and that only beside other runs."""
-    gates = list(sweeping.gates())
-    if not gates:
+    found = list(gates(sweeping))
+    if not found:
         return ""
-    cases = "\n".join(f"  WHEN {gate.condition} THEN {literal(gate.message)}" for gate in gates)
+    cases = "\n".join(f"  WHEN {gate.condition} THEN {literal(gate.message)}" for gate in found)
     leave = "\n".join(
         [
             f"DROP TABLE {table_sql(sweeping.worklist.name)};",

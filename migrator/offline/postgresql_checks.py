@@ -27,6 +27,10 @@ def tables(job: Job) -> str:
     lines = [
         _same(_COLUMNS, table, _columns(table), f"the columns of {name}") for name, table in both.items()
     ]
+    for name, table in both.items():
+        # A delete would pull their rows along; what refers to the parent may refer to a sentinel row.
+        inbound = ", ".join(sorted({str(fk.name) for fk in table.inbound}))
+        lines.append(_same(_INBOUND, table, inbound, f"the foreign keys that refer to {name}"))
     child, reference = facts.child, facts.reference
     names = ", ".join(map(literal, reference.columns))
     nullable = sorted(name for name in reference.columns if child.column(name).nullable)
@@ -65,6 +69,9 @@ _KEYS = """\
 SELECT coalesce(string_agg(conname || CASE WHEN convalidated THEN '' ELSE ' (not valid)' END, ', '
                            ORDER BY conname COLLATE "C"), '')
 FROM pg_constraint WHERE conrelid = {table} AND contype = 'f'"""
+_INBOUND = """\
+SELECT coalesce(string_agg(DISTINCT conname::text COLLATE "C", ', ' ORDER BY conname::text COLLATE "C"), '')
+FROM pg_constraint WHERE confrelid = {table} AND contype = 'f'"""
 _INDEXES = """\
 SELECT coalesce(string_agg(x.relname, ', ' ORDER BY x.relname COLLATE "C"), '')
 FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid

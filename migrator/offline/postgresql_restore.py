@@ -124,7 +124,7 @@ def _empty(job: Job, mirror: Mirror) -> list[str]:
         f"  DROP TABLE {table_sql(mirror.name)};",
         f"  {job.records.forgotten(mirror)};",
         "ELSE",
-        f"  mgr_mirrors := mgr_mirrors || {literal(mirror.name.name)};",
+        f"  mgr_mirrors := array_append(mgr_mirrors, {literal(mirror.name.name)});",
         f"  RAISE WARNING '%', mgr_held || {literal(note)};",
         "END IF;",
         "COMMIT;",

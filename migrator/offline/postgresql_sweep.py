@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from migrator.catalog import Facts
 from migrator.dialects.pg_words import literal, quote, table_sql
+from migrator.offline.gates import gates
 from migrator.offline.job import Job
 from migrator.offline.postgresql_blocks import BATCH_VARIABLES, batches, block, refusal
 from migrator.offline.postgresql_checks import drop_journal_if_idle
@@ -82,10 +83,10 @@ def _key(name: str, facts: Facts) -> list[str]:
 
 def _gate(job: Job, sweeping: Sweeping) -> str:
     """On a no nothing of ours stays behind but the refused run, and that only beside other runs."""
-    gates = list(sweeping.gates())
-    if not gates:
+    found = list(gates(sweeping))
+    if not found:
         return ""
-    cases = "\n".join(f"  WHEN {gate.condition} THEN {literal(gate.message)}" for gate in gates)
+    cases = "\n".join(f"  WHEN {gate.condition} THEN {literal(gate.message)}" for gate in found)
     counts = " || ".join(f"' {name}: ' || mgr_found_{name} || ';'" for name in sweeping.kinds)
     hint = (
         "Nothing was changed. Choose with -x on_null=, -x on_dangling=, -x backfill_to= or "

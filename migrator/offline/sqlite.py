@@ -13,6 +13,7 @@ from migrator.dialects.sqlite_checks import unexpected_schema
 from migrator.dialects.sqlite_rebuild import TableText
 from migrator.dialects.sqlite_statement import Rebuild
 from migrator.dialects.sqlite_steps import RebuildSql
+from migrator.dialects.sqlite_tokens import quote_text
 from migrator.journal import MIRROR, RUN, reference_key
 from migrator.lock import LEASE_EXPIRES
 from migrator.offline.job import Job
@@ -91,6 +92,15 @@ class SQLiteScript:
         yield refuse_if(
             differs, f"the definition of {child.name} is not the one this was written for: {_AGAIN}"
         )
+        for table in (child, job.facts.parent):
+            # A delete would pull their rows along; what refers to the parent may refer to a sentinel row.
+            known = ", ".join(quote_text(fk.child.name) for fk in table.inbound) or "''"
+            yield refuse_if(
+                "(SELECT count(*) FROM main.sqlite_master AS m, pragma_foreign_key_list(m.name) AS k "
+                f"WHERE m.type = 'table' AND k.\"table\" = {quote_text(table.name.name)} COLLATE NOCASE "
+                f"AND m.name NOT IN ({known})) > 0",
+                f"other tables refer to {table.name} than this was written for: {_AGAIN}",
+            )
         if job.inverse is None:
             return
         in_force = records.in_force(job.inverse)

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from migrator.dialects.sqlite_tokens import quote_name, quote_text
 from migrator.errors import UsageError
+from migrator.offline.gates import gates
 from migrator.offline.job import Job
 from migrator.offline.sqlite_blocks import printed, refuse_if
 from migrator.offline.sqlite_restore import PUT_BACK, moved_back, put_back
@@ -33,7 +34,7 @@ def scanned(sweeping: Sweeping) -> Iterator[str]:
         "DROP TABLE IF EXISTS temp.migrator_rows",
         f"CREATE TEMP TABLE migrator_rows AS SELECT {sweeping.total} AS rows",
     )
-    for gate in sweeping.gates():
+    for gate in gates(sweeping):
         yield refuse_if(gate.condition, gate.message)
 
 

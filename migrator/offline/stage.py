@@ -8,7 +8,7 @@ script then asks, before it changes anything, whether they are.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -136,11 +136,11 @@ class Stage:
         table = sa.table(name, sa.column("version_num"), schema=schema)
         return set(connection.execute(sa.select(table.c.version_num)).scalars())
 
-    def _plain(self, dialect: sa.Dialect) -> Dialect:
+    def _plain(self, dialect: sa.Dialect, *, mariadb: bool = False) -> Dialect:
         """Ours, that writes percent signs as they are: no driver reads what it writes."""
         family: Any = type(dialect)
         plain = family(paramstyle="named")
-        if getattr(dialect, "is_mariadb", False):
+        if mariadb or getattr(dialect, "is_mariadb", False):
             plain.is_mariadb = True
         return dialect_of(plain)
 
@@ -155,6 +155,10 @@ class Stage:
         if said and not all(part.isdigit() for part in said.split(".")):
             raise UsageError(f"server_version={said} is no version.", hint="Write it as 15, or 8.0.36.")
         version = tuple(map(int, said.split("."))) if said else _DEFAULT_VERSIONS[family]
+        if family == "mysql" and version >= (10,):
+            # MySQL has no such version: a mysql:// URL of a MariaDB that nobody has asked.
+            self.dialect = self._plain(self.context.dialect, mariadb=True)
+            family = self.dialect.family
         return Server(family, version, ".".join(map(str, version)))  # type: ignore[arg-type]
 
     # -- facts ---------------------------------------------------------------------------------------
@@ -250,11 +254,9 @@ class Stage:
     def _look(self, operation: Operation, reference: Reference) -> None:
         key = str(reference)
         with self.connection() as connection:
-            facts = self._read(connection, reference)
-            if connection is not None:
-                self._refuse(dialect_for(connection).preflight(facts))
-                if journal.exists(connection) and self.trusted:
-                    self._read_journal(connection, reference)
+            facts = self._read(connection, operation, reference)
+            if connection is not None and self.trusted and journal.exists(connection):
+                self._read_journal(connection, reference)
         self._facts[key] = facts
         if self.trusted:
             return
@@ -285,31 +287,45 @@ class Stage:
             return self.rehearsal.advance(self.dialect, facts, step)
         return evolved(facts, step)
 
-    def _read(self, connection: Connection | None, reference: Reference) -> Facts:
-        if self.server.family == "sqlite":
-            with suppress(UsageError):
-                return self.rehearsal.read(self.dialect, reference)
-        elif connection is not None:
-            with suppress(UsageError):
-                return dialect_for(connection).facts(connection, reference)
-        return self._assumed(reference)
+    def _read(self, connection: Connection | None, operation: Operation, reference: Reference) -> Facts:
+        try:
+            if self.server.family == "sqlite":
+                facts = self.rehearsal.read(self.dialect, reference)
+            elif connection is not None:
+                facts = dialect_for(connection).facts(connection, reference)
+            else:
+                return self._assumed(reference)
+        except UsageError:
+            # Not there yet: this script creates it, or it stands at an earlier revision.
+            if self.url is None or self._metadata(reference) is not None:
+                return self._assumed(reference)
+            raise
+        if operation in journal.FORWARD:
+            self._refuse(self.dialect.preflight(facts))
+        return facts
 
     def _assumed(self, reference: Reference) -> Facts:
-        for metadata in self._made:
-            names = {reference.child.name, reference.parent.name}
-            if names <= set(metadata.tables) and self._has_columns(metadata, reference):
-                if self.server.family == "sqlite":
-                    self.rehearsal.create(metadata)
-                    return self.rehearsal.read(self.dialect, reference)
-                child, parent = (
-                    table_of(self.dialect, metadata, name, self.server.version)
-                    for name in (reference.child, reference.parent)
-                )
-                return Facts(self.server, reference, child, parent)
-        raise MigratorError(
-            f"A script for {reference} needs to know its tables, and the database cannot be read.",
-            hint="Give its URL with -x url=..., or run this without --sql.",
+        metadata = self._metadata(reference)
+        if metadata is None:
+            raise MigratorError(
+                f"A script for {reference} needs to know its tables, and the database cannot be read.",
+                hint="Give its URL with -x url=..., or run this without --sql.",
+            )
+        if self.server.family == "sqlite":
+            self.rehearsal.create(metadata)
+            return self.rehearsal.read(self.dialect, reference)
+        child, parent = (
+            table_of(self.dialect, metadata, name, self.server.version)
+            for name in (reference.child, reference.parent)
         )
+        return Facts(self.server, reference, child, parent)
+
+    def _metadata(self, reference: Reference) -> sa.MetaData | None:
+        names = {reference.child.name, reference.parent.name}
+        for metadata in self._made:
+            if names <= set(metadata.tables) and self._has_columns(metadata, reference):
+                return metadata
+        return None
 
     def _has_columns(self, metadata: sa.MetaData, reference: Reference) -> bool:
         sides: list[tuple[TableName, tuple[str, ...]]] = [

@@ -6,7 +6,7 @@ orphans now, then changes exactly the captured ones: it finds them by the mirror
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,32 +15,19 @@ from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.expression import FromClause
 
 from migrator import quarantine
-from migrator.catalog import Facts, ForeignKey
+from migrator.catalog import Facts
 from migrator.errors import Refused
 from migrator.offline.records import Records
 from migrator.offline.words import Words
 from migrator.plan import Sweep
-from migrator.policy import Backfill, Delete, Keep, Policy, Refuse, SetNull
+from migrator.policy import Backfill, Delete, Policy
 from migrator.predicate import breaks, child_alias, kind, none_null, parent_exists, table_clause
 from migrator.quarantine import ACTION, AT, CHANGED, DELETED, HELD, ID, RUN_ID, STATE, Mirror
 from migrator.quarantine import KIND as MIRROR_KIND
 from migrator.reference import TableName
 from migrator.scan import policies_of
-from migrator.sentinel import check_sentinel, stated_values, unique_part
+from migrator.sentinel import stated_values, unique_part
 from migrator.worklist import KIND, SEQ, Worklist
-
-
-@dataclass(frozen=True)
-class Gate:
-    """A reason to stop before the first change.
-
-    Args:
-        condition: an expression; where it is true the run stops.
-        message: what to say then.
-    """
-
-    condition: str
-    message: str
 
 
 @dataclass(frozen=True)
@@ -130,95 +117,16 @@ class Sweeping:
             query = query.where(clause.c[KIND].in_([self.words.value(name) for name in kinds]))
         return f"({self.words.sql(query)})"
 
-    # -- what may say no -----------------------------------------------------------------------------
-    def gates(self) -> Iterator[Gate]:
-        """The same questions, in the same order, as `scan.gate` asks."""
-        reference = self.facts.reference
-        touched = [name for name, policy in self.policies.items() if not isinstance(policy, Keep)]
-        if touched:
-            yield Gate(
-                f"{self.listed(*touched)} > {self.max_orphan_share!r} * {self.total}",
-                f"more orphans of {reference} than max_orphan_share={self.max_orphan_share:g} allows; "
-                "nothing was changed",
-            )
-        for name, policy in self.policies.items():
-            problem = self._problem(name, policy)
-            if problem is not None:
-                yield Gate(f"{self.listed(name)} > 0", problem)
-            elif isinstance(policy, Backfill):
-                missing = self._missing(policy)
-                if missing is not None:
-                    yield Gate(f"{self.listed(name)} > 0 AND {missing.condition}", missing.message)
-        doomed = [name for name, policy in self.policies.items() if isinstance(policy, Delete)]
-        for fk in self.facts.child.inbound if doomed else ():
-            yield Gate(
-                f"{self._referring(fk, doomed)} > 0",
-                f"rows of {fk.child} refer to orphans of {reference} that are to be deleted",
-            )
-
-    def _problem(self, name: str, policy: Policy) -> str | None:
-        reference = self.facts.reference
-        if isinstance(policy, Refuse):
-            return f"{name} orphans of {reference}, and the policy is to refuse; nothing was changed"
-        if isinstance(policy, SetNull) and not reference.nullable:
-            return f"set-null would leave NULL in {reference}, which is NOT NULL; nothing was changed"
-        if isinstance(policy, Keep) and not (name != "dangling" and reference.nullable):
-            return f"{name} orphans of {reference} cannot be kept; nothing was changed"
-        return None
-
-    def _missing(self, policy: Backfill) -> Gate | None:
-        """That the parent is not there and cannot be made."""
-        count = self._matching(policy)
-        parent = self.facts.reference.parent
-        if policy.to is not None:
-            return Gate(f"{count} = 0", f"backfill_to names no row of {parent}; nothing was changed")
-        try:
-            check_sentinel(self.facts, policy)
-        except Refused as error:
-            message = error.message.split(":")[0]
-            if not stated_values(self.facts.parent, policy.sentinel):
-                return Gate("1 = 1", message)
-            return Gate(f"{count} = 0", message)
-        return None
-
-    def _matching(self, policy: Backfill) -> str:
-        values = self._values(policy)
-        parent = table_clause(self.facts.reference.parent, *values).alias("p")
-        query = sa.select(sa.func.count()).select_from(parent)
-        return f"({self.words.sql(query.where(*self._same(parent, values)))})"
-
-    def _referring(self, fk: ForeignKey, kinds: list[str]) -> str:
-        other = table_clause(fk.child, *fk.columns).alias("d")
-        key = self.facts.child.key
-        child = table_clause(self.facts.reference.child, *key, *fk.parent_columns).alias("c")
-        listed = self.worklist.clause.alias("w")
-        query = (
-            sa.select(sa.func.count())
-            .select_from(
-                listed.join(child, sa.and_(*(child.c[name] == listed.c[name] for name in key))).join(
-                    other,
-                    sa.and_(
-                        *(
-                            other.c[ours] == child.c[theirs]
-                            for ours, theirs in zip(fk.columns, fk.parent_columns, strict=True)
-                        )
-                    ),
-                )
-            )
-            .where(listed.c[KIND].in_([self.words.value(name) for name in kinds]))
-        )
-        return f"({self.words.sql(query)})"
-
     # -- the parent of a backfill --------------------------------------------------------------------
     def target(self, policy: Backfill) -> Target:
         """How the parent is found, and made."""
         reference = self.facts.reference
-        values = self._values(policy)
+        values = self.parent_values(policy)
         parent = table_clause(reference.parent, *reference.parent_columns, *values).alias("p")
         columns: list[ColumnElement[Any]] = [parent.c[name] for name in reference.parent_columns]
         query = sa.select(*columns).limit(1)
         if values:
-            query = query.where(*self._same(parent, values))
+            query = query.where(*self.same(parent, values))
         else:
             query = query.order_by(*(column.desc() for column in columns))
         insert: str | None = None
@@ -231,7 +139,12 @@ class Sweeping:
                 insert = self.words.sql(sa.insert(clause).values(given))
         return Target(reference.parent_columns, self.words.sql(query), insert, newest=not values)
 
-    def _values(self, policy: Backfill) -> dict[str, Any]:
+    def parent_values(self, policy: Backfill) -> dict[str, Any]:
+        """The values by which the parent of a backfill is found.
+
+        Raises:
+            Refused: `backfill_to` has not as many values as the key.
+        """
         reference = self.facts.reference
         if policy.to is not None:
             if len(policy.to) != len(reference.parent_columns):
@@ -243,7 +156,8 @@ class Sweeping:
             return dict(zip(reference.parent_columns, policy.to, strict=True))
         return unique_part(self.facts.parent, stated_values(self.facts.parent, policy.sentinel))
 
-    def _same(self, parent: Any, values: Mapping[str, Any]) -> list[ColumnElement[bool]]:
+    def same(self, parent: FromClause, values: Mapping[str, Any]) -> list[ColumnElement[bool]]:
+        """True for the rows with these values."""
         return [parent.c[name] == self.words.value(value) for name, value in values.items()]
 
     # -- a batch -------------------------------------------------------------------------------------
