@@ -16,6 +16,7 @@ from migrator.exact import exact_for
 from migrator.fit import Fit, altered
 from migrator.plainsql import run_plain
 from migrator.quarantine import ID
+from migrator.triggers import silenced
 
 Key = tuple[Any, ...]
 #: A row's number in the mirror, and its key.
@@ -43,9 +44,16 @@ def undelete(connection: Connection, dialect: Dialect, fit: Fit, rows: Sequence[
     for number, key in rows:
         if key not in taken and number not in losing:
             free.setdefault(key, number)
-    return _each_that_can(
-        connection, dialect, sorted(free.values()), lambda numbers: _insert(connection, dialect, fit, numbers)
-    )
+
+    def insert(numbers: Sequence[int]) -> list[int]:
+        try:
+            with connection.begin_nested():
+                return _insert(connection, dialect, fit, numbers)
+        except Altered:
+            with silenced(connection, dialect, mirror.source):
+                return _insert(connection, dialect, fit, numbers)
+
+    return _each_that_can(connection, dialect, sorted(free.values()), insert)
 
 
 def insert_one(connection: Connection, dialect: Dialect, fit: Fit, number: int) -> bool:
@@ -58,13 +66,23 @@ def insert_one(connection: Connection, dialect: Dialect, fit: Fit, number: int) 
 
 
 def unchange(connection: Connection, dialect: Dialect, fit: Fit, rows: Sequence[Numbered]) -> list[int]:
-    """Give the old reference back to the rows that still have the value we set; returns their numbers."""
+    """Give the old reference back to the rows that still have the value we set; returns their numbers.
+
+    Where a trigger changes more than that and cannot be kept from it, it has its way, as with any other
+    UPDATE of the row: a reference that could never be given back would be worse. The drill finds it out.
+    """
     if not rows or not fit.takes_references:
         return []
     keys = dict(rows)
 
     def give_back(numbers: Sequence[int]) -> list[int]:
-        return _update(connection, dialect, fit, [(number, keys[number]) for number in numbers])
+        these = [(number, keys[number]) for number in numbers]
+        try:
+            with connection.begin_nested():
+                return _update(connection, dialect, fit, these, strict=True)
+        except Altered:
+            with silenced(connection, dialect, fit.mirror.source):
+                return _update(connection, dialect, fit, these, strict=False)
 
     return _each_that_can(connection, dialect, [number for number, _ in rows], give_back)
 
@@ -139,7 +157,9 @@ def _compare(connection: Connection, dialect: Dialect, fit: Fit, numbers: Sequen
         raise Altered(f"Rows of {fit.mirror.source} did not come back as they were.")
 
 
-def _update(connection: Connection, dialect: Dialect, fit: Fit, rows: Sequence[Numbered]) -> list[int]:
+def _update(
+    connection: Connection, dialect: Dialect, fit: Fit, rows: Sequence[Numbered], *, strict: bool
+) -> list[int]:
     mirror = fit.mirror
     assert fit.live is not None
     live, kept = mirror.source_clause.alias("c"), mirror.clause.alias("m")
@@ -163,7 +183,7 @@ def _update(connection: Connection, dialect: Dialect, fit: Fit, rows: Sequence[N
         return []
     back = [int(row[0]) for row in found]
     keys = [tuple(row[1:]) for row in found]
-    before = _others(connection, dialect, fit, keys)
+    before = _others(connection, dialect, fit, keys) if strict else []
     target = mirror.source_clause
     values: dict[Any, Any] = {
         target.c[column]: sa.select(kept.c[column])
@@ -184,7 +204,7 @@ def _update(connection: Connection, dialect: Dialect, fit: Fit, rows: Sequence[N
             f"{result.rowcount} of {len(back)} rows of {mirror.source} took their old value; "
             "the batch was undone."
         )
-    if before != _others(connection, dialect, fit, keys):
+    if strict and before != _others(connection, dialect, fit, keys):
         raise Altered(f"Rows of {mirror.source} were changed by a trigger beside what was given back.")
     return back
 

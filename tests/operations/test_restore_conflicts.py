@@ -236,12 +236,17 @@ TRIGGERS = {
 
 
 def test_a_trigger_that_would_change_the_row(database: Database, engine: Engine) -> None:
-    """A row that would come back as another one stays in quarantine; without the trigger it comes back."""
-    assert downgraded(engine, Delete(), *TRIGGERS[database.family]) == 3
-    found = conflicts(database)
-    assert {one["conflict"] for one in found} == {"refused"}
-    assert "shout" in found[0]["message"]
-    execute(engine, "DROP TRIGGER shout ON post" if database.family == "postgresql" else "DROP TRIGGER shout")
-    assert conflicts(database) == []
+    """A row that would come back as another one stays in quarantine, and comes back without the trigger.
+    On PostgreSQL the owner of the table switches it off for the batch."""
+    left = downgraded(engine, Delete(), *TRIGGERS[database.family])
+    assert left == (0 if database.family == "postgresql" else 3)
+    if left:
+        found = conflicts(database)
+        assert {one["conflict"] for one in found} == {"refused"}
+        assert "shout" in found[0]["message"]
+        execute(engine, "DROP TRIGGER shout")
+        assert conflicts(database) == []
+    else:  # and it is on again afterwards
+        execute(engine, "INSERT INTO post (id, slug, title, user_id) VALUES (70, 'x', 't', 1)")
     with engine.connect() as connection:
         assert connection.scalar(sa.text("SELECT COUNT(*) FROM post WHERE title = 't'")) == 4
