@@ -9,11 +9,12 @@ from typing import Any
 
 from migrator.errors import UsageError
 from migrator.operate import Policies
-from migrator.policy import Backfill, Chain, Decisions, Policy, policy_named
+from migrator.policy import Backfill, Chain, CreateParents, Decisions, Policy, policy_named
 from migrator.reference import Reference
 from migrator.settings import Settings, resolve
 
 _SENTINEL = "sentinel."
+_PARENT = "parent."
 KNOWN = (
     "url",
     "on_null",
@@ -35,7 +36,7 @@ def check_names(arguments: Mapping[str, Any]) -> None:
         UsageError: naming the argument and the nearest known one.
     """
     for name in arguments:
-        if name not in KNOWN and not name.startswith(_SENTINEL):
+        if name not in KNOWN and not name.startswith((_SENTINEL, _PARENT)):
             near = get_close_matches(name, KNOWN, n=1)
             meant = f"Did you mean {near[0]}? " if near else ""
             raise UsageError(f"-x {name}= is not known.", hint=f"{meant}Known are: {', '.join(KNOWN)}.")
@@ -54,8 +55,9 @@ def policies_from(
     on_null: Policy | str | None,
     on_dangling: Policy | str | None,
 ) -> Policies:
-    """The policies: `-x on_null=`, `-x on_dangling=`, `-x backfill_to=`, `-x sentinel.<column>=` and
-    `-x decisions=<file>` over what the revision states. What the file decides comes before the policy.
+    """The policies: `-x on_null=`, `-x on_dangling=`, `-x backfill_to=`, `-x sentinel.<column>=`,
+    `-x parent.<column>=` and `-x decisions=<file>` over what the revision states. What the file decides
+    comes before the policy.
 
     Raises:
         UsageError: a word that names no policy; `backfill_to` with a policy that does not backfill.
@@ -64,19 +66,28 @@ def policies_from(
     null = _said(arguments, "on_null", base.on_null)
     dangling = _said(arguments, "on_dangling", base.on_dangling)
     to = arguments.get("backfill_to")
-    stated = {
-        name.removeprefix(_SENTINEL): value for name, value in arguments.items() if name.startswith(_SENTINEL)
-    }
+    stated = _stated(arguments, _SENTINEL)
+    parent = _stated(arguments, _PARENT)
     if to is not None and not any(isinstance(policy, Backfill) for policy in (null, dangling)):
         raise UsageError(
             "-x backfill_to= is given, but neither on_null nor on_dangling backfills.",
             hint="Leave it out, or say -x on_dangling=backfill.",
         )
     decided = () if "decisions" not in arguments else (Decisions(str(arguments["decisions"])),)
+    key = None if to is None else _key(to, len(reference.parent_columns))
     return Policies(
-        _after(decided, _with(null, to, stated)),
-        _after(decided, _with(dangling, to, stated)),
+        _after(decided, _with(null, key, stated, parent)),
+        _after(decided, _with(dangling, key, stated, parent)),
     )
+
+
+def _stated(arguments: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    return {name.removeprefix(prefix): said for name, said in arguments.items() if name.startswith(prefix)}
+
+
+def _key(said: Any, columns: int) -> tuple[Any, ...]:
+    """The values of a key: commas part them, unless the key is one column, which may hold a comma."""
+    return tuple(said.split(",")) if isinstance(said, str) and columns > 1 else (said,)
 
 
 def _after(decided: tuple[Decisions, ...], policy: Policy) -> Policy:
@@ -92,9 +103,13 @@ def _said(arguments: Mapping[str, Any], name: str, default: Policy) -> Policy:
     return default if word is None else policy_named(str(word), default)
 
 
-def _with(policy: Policy, to: Any, stated: Mapping[str, Any]) -> Policy:
+def _with(
+    policy: Policy, to: tuple[Any, ...] | None, stated: Mapping[str, Any], parent: Mapping[str, Any]
+) -> Policy:
+    if isinstance(policy, CreateParents):
+        return CreateParents({**policy.values, **parent})
     if not isinstance(policy, Backfill):
         return policy
     if to is not None:
-        return Backfill(to=tuple(str(to).split(",")) if isinstance(to, str) else (to,))
-    return replace(policy, sentinel={**policy.sentinel, **stated}) if stated else policy
+        return Backfill(to=to)
+    return replace(policy, sentinel={**policy.sentinel, **stated}, required=frozenset(stated))

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 from migrator import quarantine
 from migrator.catalog import Facts
 from migrator.context import Context
+from migrator.detect import missing_parents
 from migrator.errors import Refused
 from migrator.predicate import all_null, parent_exists, table_clause
 from migrator.quarantine import CREATED, HELD, ID, KEPT, STATE, Mirror
@@ -55,12 +56,12 @@ class MakeParents:
             .distinct()
             .where(rows, ~parent_exists(reference, child), ~all_null(reference, child))
         ).all()
-        stated = {name: bound(value) for name, value in self.values.items()}
-        target = table_clause(reference.parent, *reference.parent_columns, *stated)
+        target = table_clause(reference.parent, *reference.parent_columns, *self.values)
         for row in missing:
-            named = dict(zip(reference.parent_columns, (bound(value) for value in row), strict=True))
-            statement = sa.insert(target).values({**stated, **named})
-            connection.execute(statement)
+            named = dict(zip(reference.parent_columns, row, strict=True))
+            stated = {name: _filled(value, named) for name, value in self.values.items()}
+            values = {name: bound(value) for name, value in {**stated, **named}.items()}
+            connection.execute(sa.insert(target).values(values))
         if missing:
             self._capture(connection, [tuple(row) for row in missing], kind)
         return kept
@@ -87,6 +88,35 @@ class MakeParents:
         )
 
 
+def _filled(value: Any, key: Mapping[str, Any]) -> Any:
+    """A stated value with the parent's own key in it: `deleted-{id}`."""
+    if isinstance(value, str):
+        for name, part in key.items():
+            value = value.replace(f"{{{name}}}", str(part))
+    return value
+
+
+def check_unique(connection: Connection, facts: Facts, values: Mapping[str, Any]) -> None:
+    """Whether two new parents could have the same stated values.
+
+    Raises:
+        Refused: they would break a unique key.
+    """
+    reference = facts.reference
+    names = [f"{{{name}}}" for name in reference.parent_columns]
+    same = {name for name, value in values.items() if not any(part in str(value) for part in names)} - set(
+        reference.parent_columns
+    )
+    broken = next((key for key in facts.parent.unique_keys if key and set(key) <= same), None)
+    if broken is not None and len(missing_parents(connection, reference, 2)) > 1:
+        column = broken[0]
+        raise Refused(
+            f"The parents to be created in {facts.parent.name} would all have the same {', '.join(broken)}, "
+            "which is unique.",
+            hint=f"Put the key into it: CreateParents(values={{{column!r}: '{values[column]}-{names[0]}'}}).",
+        )
+
+
 def check_parents(facts: Facts, values: Mapping[str, Any]) -> dict[str, Any]:
     """The stated values the parent has columns for.
 
@@ -107,7 +137,9 @@ def check_parents(facts: Facts, values: Mapping[str, Any]) -> dict[str, Any]:
             raise Refused(
                 f"The parents to be created in {parent.name} need a value for {column.name}: it is NOT NULL, "
                 "has no default, and none is stated.",
-                hint=f"CreateParents(values={{{column.name!r}: ...}}), or choose another policy.",
+                hint=f"Give one with -x parent.{column.name}=<value>, in a revision "
+                f"CreateParents(values={{{column.name!r}: ...}}); {{{reference.parent_columns[0]}}} in it "
+                "stands for the new parent's key.",
             )
     return stated
 

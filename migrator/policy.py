@@ -123,7 +123,7 @@ class CreateParents(Policy):
 
     Args:
         values: stated values for the new parents' other columns; columns the parent does not have are
-            left out.
+            left out. `{id}`, or whatever the key's column is called, stands for the new parent's key.
     """
 
     name: ClassVar[str] = "create-parents"

@@ -21,7 +21,7 @@ from migrator.codec import dump_key, load_key
 from migrator.context import Context
 from migrator.dependants import refuse_dependants
 from migrator.errors import Refused, TooManyOrphans, UsageError
-from migrator.parents import check_parents
+from migrator.parents import check_parents, check_unique
 from migrator.plan import Sweep
 from migrator.policy import Backfill, CreateParents, Delete, Keep, Policy, Refuse, SetNull, heard
 from migrator.sentinel import check_sentinel, find_target
@@ -131,6 +131,6 @@ def _allow(connection: Connection, facts: Facts, name: str, policy: Policy, coun
             hint="Use backfill or delete; NULL can be kept where the reference is declared nullable.",
         )
     if isinstance(policy, CreateParents):
-        check_parents(facts, policy.values)
+        check_unique(connection, facts, check_parents(facts, policy.values))
     if isinstance(policy, Backfill) and find_target(connection, facts, policy) is None:
         check_sentinel(facts, policy)
