@@ -188,7 +188,7 @@ class Demo:
         ):
             mappers = mappers_of(models.Base)
             # The blog is upgraded by now: the copy is taken down first, and begins where the blog began.
-            request = Request(self.url, self.ini, origin=BASE, mappers=mappers)
+            request = Request(self.url, self.ini, origin=BASE, each=False, mappers=mappers)
             with self._busy("drill") as tell:
                 result = drill(request, tell)
             self.page.write_text(to_html(result), encoding="utf-8")

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from migrator import __version__
 from migrator.drill.model import Drill, describe
+from migrator.drill.text import size
 
 #: What a bar in the timeline shows at least, in percent of its width.
 _THINNEST = 0.4
@@ -20,6 +21,14 @@ class Bar:
 
     left: float
     width: float
+
+    @property
+    def beside(self) -> str:
+        """Where a label stands: after the bar, or before it where there is more room."""
+        end = self.left + self.width
+        if end <= 55:
+            return f"left: calc({end:.2f}% + .6rem)"
+        return f"right: calc({100 - self.left:.2f}% + .6rem)"
 
 
 def to_html(drill: Drill) -> str:
@@ -35,6 +44,7 @@ def to_html(drill: Drill) -> str:
         number=lambda number: "–" if number is None else f"{number:,}",
         seconds=seconds,
         describe=describe,
+        size=size,
     )
     bars = dict(_bars(drill))
     return environment.get_template("drill.html.j2").render(drill=drill, bars=bars, version=__version__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from migrator.drill.model import SCHEMA, ActResult, Drill
+from migrator.drill.model import SCHEMA, ActResult, Cost, Drill, Part
 from migrator.fingerprint import Difference
 from migrator.report.json import head
 
@@ -25,6 +25,7 @@ def drill_to_json(drill: Drill) -> dict[str, Any]:
         "acts": [_act(act) for act in drill.acts],
         "references": [{**asdict(one), "set_aside": one.total} for one in drill.references],
         "checklist": [asdict(item) for item in drill.checklist],
+        "cost": None if drill.cost is None else _cost(drill.cost),
         "summary": {
             "seconds": round(drill.seconds, 3),
             "acts": len(drill.acts),
@@ -48,7 +49,7 @@ def _act(act: ActResult) -> dict[str, Any]:
             {
                 **asdict(step),
                 "seconds": round(step.seconds, 3),
-                "parts": [{**asdict(part), "seconds": round(part.seconds, 3)} for part in step.parts],
+                "parts": [_part(part) for part in step.parts],
             }
             for step in act.steps
         ],
@@ -56,6 +57,15 @@ def _act(act: ActResult) -> dict[str, Any]:
         "differences": [_difference(one) for one in act.differences],
         "expected": list(act.expected),
     }
+
+
+def _part(part: Part) -> dict[str, Any]:
+    return {**asdict(part), "seconds": round(part.seconds, 3)}
+
+
+def _cost(cost: Cost) -> dict[str, Any]:
+    longest = None if cost.longest is None else _part(cost.longest)
+    return {**asdict(cost), "seconds": round(cost.seconds, 3), "longest": longest}
 
 
 def _difference(one: Difference) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from migrator.drill.model import ActResult, Drill, RevisionStep, Status, Ticked, describe
+from migrator.drill.model import ActResult, Cost, Drill, RevisionStep, Status, Ticked, describe
+from migrator.drill.text import size
 from migrator.report.markdown import code, escaped, table
 
 _MARKS: dict[Status, str] = {"passed": "✓", "differs": "≠", "failed": "✗", "skipped": "–"}
@@ -44,9 +45,23 @@ def _lines(drill: Drill) -> Iterator[str]:
                 yield f"- {escaped(act.title)}: {escaped(describe(one))}"
                 if one.kind == "schema":
                     yield from ("", "  ```diff", *(f"  {line}" for line in one.detail.splitlines()), "  ```")
+    if drill.cost is not None:
+        yield from ("", "## What it would cost in production", "")
+        yield from _cost(drill.cost)
     yield from ("", "## Checklist", "")
     for item in drill.checklist:
         yield f"- {_TICKS[item.ticked]} **{item.text}**: {escaped(item.evidence)}"
+
+
+def _cost(cost: Cost) -> Iterator[str]:
+    rows = [("rows set aside", f"{cost.rows:,}"), ("time", f"{cost.seconds:.1f} s")]
+    if cost.longest is not None:
+        longest = cost.longest
+        rows.append(("longest lock", f"at most {longest.seconds:.1f} s ({longest.name}: {longest.lock})"))
+    if cost.bytes is not None:
+        rows.append(("disk", size(cost.bytes)))
+    yield from table(("what", "how much"), rows)
+    yield from ("", escaped(cost.how))
 
 
 def _timeline(acts: Iterable[ActResult]) -> Iterator[tuple[str, ...]]:

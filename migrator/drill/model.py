@@ -19,11 +19,20 @@ Ticked = Literal["proved", "disproved", "open"]
 
 @dataclass(frozen=True)
 class Part:
-    """One step of a plan inside a revision: its name, what it does, and how long it took in seconds."""
+    """One step of a plan inside a revision.
+
+    Args:
+        name: the step's.
+        title: what it does.
+        seconds: how long it took.
+        lock, blocks: the lock it takes and what that blocks, as its plan says; "" where that is not known.
+    """
 
     name: str
     title: str
     seconds: float
+    lock: str = ""
+    blocks: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,6 +118,25 @@ class SetAside:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What the upgrade would cost in production, judged by this run.
+
+    Args:
+        rows: set aside.
+        seconds: of all revisions on the way up.
+        longest: the part that took longest of those that keep readers or writers waiting.
+        bytes: by which the database grew; None where that cannot be told.
+        how: how this was estimated.
+    """
+
+    rows: int
+    seconds: float
+    longest: Part | None
+    bytes: int | None
+    how: str
+
+
+@dataclass(frozen=True)
 class Item:
     """One line of the deployment checklist; `evidence` says what this run saw."""
 
@@ -150,6 +178,7 @@ class Drill:
         acts: in their order.
         references: the rows set aside and brought back.
         checklist: the deployment checklist.
+        cost: of a run in production; None where the upgrade was not carried through.
         seconds: all of it.
     """
 
@@ -161,6 +190,7 @@ class Drill:
     acts: tuple[ActResult, ...]
     references: tuple[SetAside, ...]
     checklist: tuple[Item, ...]
+    cost: Cost | None
     seconds: float
 
     @property

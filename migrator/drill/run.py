@@ -96,6 +96,7 @@ def drill(request: Request, tell: Callable[[str], None] = lambda _: None) -> Dri
         acts=tuple(stage.done),
         references=tuple(stage.aside),
         checklist=checklist(stage),
+        cost=stage.cost,
         seconds=time.monotonic() - began,
     )
 

@@ -14,7 +14,7 @@ from migrator.catalog import Facts
 from migrator.connect import make_engine
 from migrator.drill.clone import fingerprint
 from migrator.drill.environment import Environment, Revision
-from migrator.drill.model import ActResult, Direction, RevisionStep, SetAside, Status
+from migrator.drill.model import ActResult, Cost, Direction, RevisionStep, SetAside, Status
 from migrator.drill.rows import Sentinel
 from migrator.fingerprint import Difference, Fingerprint, compare, differing_keys
 from migrator.known import facts_with_proof
@@ -57,6 +57,8 @@ class Stage:
         found: the references that the upgrade worked on.
         sentinels: the parent rows that the first upgrade made.
         checks: what the verification looked at.
+        size: its bytes at the start; None where that could not be asked.
+        cost: of a run in production, judged by this one.
         aside: the rows set aside, and what came back of them.
         statements: how many statements each revision took, by direction and revision.
         steps: the revisions the act now running went through.
@@ -75,6 +77,8 @@ class Stage:
     found: list[Found] = field(default_factory=list)
     sentinels: list[Sentinel] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
+    size: int | None = None
+    cost: Cost | None = None
     aside: list[SetAside] = field(default_factory=list)
     statements: dict[tuple[Direction, str], int] = field(default_factory=dict)
     steps: list[RevisionStep] = field(default_factory=list)

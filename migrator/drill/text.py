@@ -11,7 +11,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from migrator.drill.model import ActResult, Drill, RevisionStep, SetAside, Status, Ticked, describe
+from migrator.drill.model import ActResult, Cost, Drill, RevisionStep, SetAside, Status, Ticked, describe
 
 _MARKS: dict[Status, tuple[str, str]] = {
     "passed": ("✓", "green"),
@@ -36,6 +36,7 @@ def print_drill(drill: Drill, console: Console) -> None:
     for title, parts in (
         ("Timeline", [timeline(drill)]),
         ("Rows", [rows(drill.references)] if drill.references else []),
+        ("What it would cost in production", [_cost(drill.cost)] if drill.cost else []),
         ("Differences", list(_differences(drill))),
         ("Checklist", [_checklist(drill)]),
     ):
@@ -150,6 +151,27 @@ def rows(references: tuple[SetAside, ...]) -> Table:
             _number(one.conflicts, "bold red" if one.conflicts else "dim"),
         )
     return table
+
+
+def _cost(cost: Cost) -> Text:
+    longest = "no step keeps anyone waiting"
+    if cost.longest is not None:
+        longest = (
+            f"longest lock at most {cost.longest.seconds:.1f} s ({cost.longest.name}: {cost.longest.lock})"
+        )
+    disk = "" if cost.bytes is None else f", {size(cost.bytes)} of disk"
+    return Text.assemble(
+        f"{cost.rows:,} rows set aside, {cost.seconds:.1f} s, {longest}{disk}.\n", (cost.how, "dim")
+    )
+
+
+def size(number: int) -> str:
+    """Bytes as a person says them."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:,.0f} {unit}"
+        number //= 1000
+    return f"{number:,} TB"
 
 
 def _number(value: int | None, style: str) -> Text:

@@ -137,9 +137,10 @@ def play(stage: Stage) -> Outcome:
     for facts in stage.facts():
         if facts.foreign_key is None:
             continue
+        prefix = f"{facts.reference}: " if len(stage.found) > 1 else ""
         with stage.sessions() as sessions, sessions.work() as connection:
             for order, said in _Trial(connection, sessions.dialect, facts).orders():
-                notes.append(f"{facts.reference}: {order}: {said}.")
+                notes.append(f"{prefix}{order}: {said}.")
                 tried += said != "not tried"
                 refused += said.startswith("refused")
                 if order == "parent, then child" and said.startswith(("refused", "failed")):

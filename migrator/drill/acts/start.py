@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from migrator.drill.acts.base import Act, Outcome, plural
+from migrator.drill.cost import size
 from migrator.drill.rows import own_tables
 from migrator.drill.stage import Stage
 
@@ -13,6 +14,7 @@ def play(stage: Stage) -> Outcome:
     first = stage.first = stage.first or stage.fingerprint()
     with stage.connected() as connection:
         stage.own = own_tables(connection)
+        stage.size = size(connection)
     rows = sum(digest.rows for digest in first.tables.values())
     return Outcome(
         "passed",

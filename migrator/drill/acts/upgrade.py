@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from migrator.drill.acts.base import Act, Outcome, plural
+from migrator.drill.cost import cost, size, with_locks
 from migrator.drill.rows import sentinels, set_aside
 from migrator.drill.stage import Stage
 from migrator.known import from_journal
@@ -19,6 +20,11 @@ def play(stage: Stage) -> Outcome:
         references = [one.reference for one in stage.found]
         stage.aside = set_aside(connection, references, stage.first)
         stage.sentinels = sentinels(connection, references)
+        grown = size(connection)
+    stage.steps[:] = with_locks(stage, tuple(stage.steps))
+    if grown is not None and stage.size is not None:
+        grown -= stage.size
+    stage.cost = cost(tuple(stage.steps), stage.aside, grown)
     rows = sum(one.total for one in stage.aside)
     return Outcome(
         "passed", f"{plural(len(stage.path), 'revision')} applied, {plural(rows, 'row')} set aside."
