@@ -13,6 +13,7 @@ from migrator.catalog import Facts, Table
 from migrator.codec import dump_key, load_key
 from migrator.context import Context
 from migrator.errors import Refused
+from migrator.nearest import unknown_column
 from migrator.policy import Backfill
 from migrator.predicate import table_clause
 from migrator.sentinel_row import SentinelRow, claimed, is_claimed
@@ -26,6 +27,7 @@ def find_target(connection: Connection, facts: Facts, policy: Backfill) -> Key |
 
     Raises:
         Refused: `to` is no key of the parent, or the sentinel cannot be told from other rows.
+        UnknownColumnError: a required column of the sentinel is not there.
     """
     reference = facts.reference
     if policy.to is not None:
@@ -35,14 +37,10 @@ def find_target(connection: Connection, facts: Facts, policy: Backfill) -> Key |
                 f"{len(reference.parent_columns)}.",
                 hint=f"Give one value for each of: {', '.join(reference.parent_columns)}.",
             )
-        found = _lookup(connection, facts, dict(zip(reference.parent_columns, policy.to, strict=True)))
-        if not found:
-            raise Refused(
-                f"backfill_to={', '.join(map(str, policy.to))}: {reference.parent} has no such row, "
-                "so every backfilled row would be an orphan again.",
-                hint=f"Name an existing {', '.join(reference.parent_columns)} of {reference.parent}.",
-            )
-        return found[0]
+        return _stated_parent(connection, facts, policy.to)
+    for name in sorted(policy.required):
+        if not facts.parent.has(name):
+            raise unknown_column(facts.parent.name, name, (column.name for column in facts.parent.columns))
     stated = stated_values(facts.parent, policy.sentinel)
     unique = unique_part(facts.parent, stated)
     if not unique:
@@ -57,6 +55,31 @@ def find_target(connection: Connection, facts: Facts, policy: Backfill) -> Key |
     if not found:
         _check_free(connection, facts, stated)
     return found[0] if found else None
+
+
+def _stated_parent(connection: Connection, facts: Facts, key: Key) -> Key:
+    reference = facts.reference
+    try:
+        found = _lookup(connection, facts, dict(zip(reference.parent_columns, key, strict=True)))
+    except sa.exc.DataError:  # PostgreSQL: text that is no number
+        found = []
+    # MySQL takes '1abc' for 1 and 'abc' for 0.
+    if not found or not all(map(_is_meant, found[0], key)):
+        raise Refused(
+            f"backfill_to={', '.join(map(str, key))}: {reference.parent} has no such row, "
+            "so every backfilled row would be an orphan again.",
+            hint=f"Name an existing {', '.join(reference.parent_columns)} of {reference.parent}.",
+        )
+    return found[0]
+
+
+def _is_meant(found: Any, said: Any) -> bool:
+    if not isinstance(found, int):
+        return True
+    try:
+        return int(str(said)) == found
+    except ValueError:
+        return False
 
 
 def _check_free(connection: Connection, facts: Facts, stated: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -86,6 +87,8 @@ def _value(source: str, said: Any, kind: type) -> Any:
         what = "a whole number" if kind is int else "a number"
         raise UsageError(f"{source} must be {what}, not {text!r}.") from None
     zero_is_fine = source.lower().endswith(("pause_ms", "max_orphan_share"))
+    if not math.isfinite(number):  # NaN is neither above nor below any bound
+        raise UsageError(f"{source} must be a number, not {text!r}.")
     if number < 0 or (number == 0 and not zero_is_fine):
         raise UsageError(f"{source} must be above zero, not {text!r}.")
     if source.lower().endswith("max_orphan_share") and number > 1:

@@ -80,8 +80,8 @@ class SQLite(Dialect):
                 "refuse",
                 "parent-key-not-unique",
                 f"{parent.name}({names}) is not unique, so it cannot be referred to.",
-                f"CREATE UNIQUE INDEX ... ON {self.table_sql(parent.name)} ({columns}); or refer to its key "
-                f"({', '.join(parent.primary_key)}).",
+                f"CREATE UNIQUE INDEX ... ON {self.table_sql(parent.name)} ({columns});"
+                + (f" or refer to its key ({', '.join(parent.primary_key)})." if parent.primary_key else ""),
             )
         if "SET NULL" in (reference.on_delete, reference.on_update) and not reference.nullable:
             yield Problem(
