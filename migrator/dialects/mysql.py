@@ -97,7 +97,9 @@ class MySQL(Dialect):
         """Execute the statements of a step; strict mode and the bound of each wait are set first."""
         long = isinstance(step.work, Sql) and step.work.patience == "long"
         seconds = sessions.long_seconds(settings) if long else sessions.short_seconds(settings)
-        finer = settings.lock_timeout_ms if not long and settings.lock_timeout_ms < seconds * 1000 else None
+        # A rebuild waits twice: at its beginning, when nothing is lost by giving way at once, and at its
+        # end, when all of it is.
+        finer = settings.lock_timeout_ms if settings.lock_timeout_ms < seconds * 1000 else None
         prelude = sessions.session_settings(connection, seconds, self.session)
         sessions.run(connection, step, prelude, milliseconds=finer)
 

@@ -203,7 +203,8 @@ def run(
         connection: fresh, in autocommit mode.
         step: a step of SQL.
         settings: what its session begins with.
-        milliseconds: a bound of its waits finer than the server's whole seconds.
+        milliseconds: a bound of its waits finer than the server's whole seconds; for work that takes
+            long, of the wait at its beginning alone.
 
     Raises:
         sqlalchemy.exc.DBAPIError: as the driver said it; 1205 where the finer bound was passed.
@@ -214,7 +215,7 @@ def run(
     set_up(connection, settings)
     begin, end = (["START TRANSACTION"], ["COMMIT"]) if work.mode == "transaction" else ([], [])
     try:
-        with _bound(connection, milliseconds):
+        with _bound(connection, milliseconds, once=work.patience == "long"):
             for statement in (*begin, *work.statements, *end):
                 execute(connection, f"{MARKER}{step.name} */ {statement}")
     finally:
@@ -226,13 +227,13 @@ def run(
 
 
 @contextmanager
-def _bound(connection: Connection, milliseconds: int | None) -> Iterator[None]:
+def _bound(connection: Connection, milliseconds: int | None, *, once: bool) -> Iterator[None]:
     if milliseconds is None:
         yield
         return
     fired = False
     try:
-        with bounded(connection, MARKER, milliseconds) as dog:
+        with bounded(connection, MARKER, milliseconds, once=once) as dog:
             try:
                 yield
             finally:

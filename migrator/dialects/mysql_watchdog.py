@@ -33,12 +33,15 @@ class Watchdog:
         session: the connection id to watch.
         marker: what a statement of ours begins with; no other is ended.
         seconds: how long the statements of the step may take before one that waits is ended.
+        once: look only once, when the time is up: a rebuild that waits then has hardly begun, so
+            ending it costs little; its last wait, with all the work done, is not cut short.
     """
 
     engine: Engine
     session: int
     marker: str
     seconds: float
+    once: bool = False
     fired: bool = False
     _over: threading.Event = field(default_factory=threading.Event)
 
@@ -49,12 +52,14 @@ class Watchdog:
         # What fails here (too many connections, a proxy) costs only the finer bound.
         with suppress(sa.exc.SQLAlchemyError), self.engine.connect() as connection:
             connection.detach()
-            while not self._over.wait(_LOOK_EVERY):
-                connection.rollback()
+            while not self._over.is_set():
                 if connection.scalar(sa.text(_WAITING), {"id": self.session, "marker": self.marker + "%"}):
                     self.fired = True
                     connection.exec_driver_sql(f"KILL QUERY {self.session}")
+                if self.fired or self.once:
                     return
+                connection.rollback()
+                self._over.wait(_LOOK_EVERY)
 
     def stop(self) -> None:
         """The statements are done; nothing is killed from here on."""
@@ -62,16 +67,19 @@ class Watchdog:
 
 
 @contextmanager
-def bounded(connection: Connection, marker: str, milliseconds: int) -> Iterator[Watchdog]:
+def bounded(
+    connection: Connection, marker: str, milliseconds: int, *, once: bool = False
+) -> Iterator[Watchdog]:
     """Watch the statements sent on this connection meanwhile.
 
     Args:
         connection: in autocommit mode.
         marker: what our statements begin with.
         milliseconds: how long they may take while waiting.
+        once: whether only the wait at their beginning is bounded so.
     """
     session = int(connection.exec_driver_sql("SELECT CONNECTION_ID()").scalar_one())
-    dog = Watchdog(connection.engine, session, marker, milliseconds / 1000)
+    dog = Watchdog(connection.engine, session, marker, milliseconds / 1000, once)
     thread = threading.Thread(target=dog.watch, name="migrator-watchdog", daemon=True)
     thread.start()
     try:

@@ -76,6 +76,18 @@ def test_a_transaction_in_the_way_costs_one_bounded_wait(database: Database, hel
     desk.attempt(step)
 
 
+@pytest.mark.parametrize("name", ["create-index", "set-not-null"])
+def test_a_rebuild_gives_way_at_its_beginning_as_soon_as_any_step(database: Database, name: str) -> None:
+    """Nothing is lost by it; only the wait at its end is a patient one."""
+    desk = Desk.at(database, *BLOG)
+    step = desk.step(name)
+    with desk.transaction("SELECT * FROM post"), desk.open() as connection:
+        with pytest.raises(sa.exc.DBAPIError) as caught:
+            desk.dialect.run_sql(connection, step, desk.settings)
+        assert "gave way after 200 ms" in str(caught.value)
+    desk.attempt(step)
+
+
 def test_the_servers_own_bound_holds_where_no_finer_one_is_asked(database: Database) -> None:
     """Whole seconds need no watchdog."""
     desk = Desk.at(database, *BLOG)
