@@ -18,12 +18,15 @@ from migrator.dialects import Dialect
 from migrator.plainsql import run_plain
 from migrator.reference import TableName
 
-_ENABLED = sa.text("""
+#: Where there is such a switch: the triggers that are on and that we may switch.
+_ENABLED = {
+    "postgresql": sa.text("""
     SELECT t.tgname, t.tgenabled = 'A' AS always
     FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
     WHERE t.tgrelid = CAST(:name AS regclass) AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
       AND pg_has_role(c.relowner, 'USAGE')
     ORDER BY t.tgname""")
+}
 
 
 @contextmanager
@@ -33,11 +36,12 @@ def silenced(connection: Connection, dialect: Dialect, table: TableName) -> Iter
     Yields:
         Whether that was done; False where the server or our rights do not allow it.
     """
-    if dialect.family != "postgresql":
+    query = _ENABLED.get(dialect.family)
+    if query is None:
         yield False
         return
     name = dialect.table_sql(table)
-    found = connection.execute(_ENABLED, {"name": name}).all()
+    found = connection.execute(query, {"name": name}).all()
     for row in found:
         run_plain(connection, f"ALTER TABLE {name} DISABLE TRIGGER {dialect.quote(row.tgname)}")
     yield bool(found)

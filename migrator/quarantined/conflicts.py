@@ -21,6 +21,8 @@ from migrator.quarantined.holdings import Holding, Selection
 from migrator.quarantined.rows import HeldRow, held_rows, mirror_columns, readable
 from migrator.report.values import pairs
 
+_PAGE = 500
+
 Reason = Literal[
     "key-taken",
     "row-changed",
@@ -67,12 +69,10 @@ def conflicts(
 ) -> Iterator[Conflict]:
     """The selected rows of a mirror that are marked as conflicts, each with its reason."""
     chosen = Selection(**{**vars(selection), "states": (CONFLICT,)})
-    rows = list(held_rows(connection, dialect, holding, chosen, limit=limit or 1_000_000))
-    if not rows:
-        return
-    fit = fit_of(connection, dialect, holding.mirror)
+    fit: Fit | None = None
     columns, exact = mirror_columns(connection, dialect, holding), exact_for(dialect)
-    for row in rows:
+    for row in _paged(connection, dialect, holding, chosen, limit):
+        fit = fit or fit_of(connection, dialect, holding.mirror)
         reason, message, live = _why(connection, dialect, fit, row)
         data = {
             **row_to_json(row, columns, exact),
@@ -83,6 +83,20 @@ def conflicts(
             else None,
         }
         yield Conflict(row, reason, message, live, data)
+
+
+def _paged(
+    connection: Connection, dialect: Dialect, holding: Holding, selection: Selection, limit: int | None
+) -> Iterator[HeldRow]:
+    """Page by page: each row costs look-ups of its own, for which a cursor would have to be put aside."""
+    after, left = 0, limit
+    while left is None or left > 0:
+        size = _PAGE if left is None else min(_PAGE, left)
+        page = list(held_rows(connection, dialect, holding, selection, limit=size, after=after))
+        yield from page
+        if len(page) < size:
+            return
+        after, left = page[-1].id, None if left is None else left - size
 
 
 def count(connection: Connection, holding: Holding, selection: Selection) -> int:

@@ -228,6 +228,7 @@ def _settled(
         mirror = holding.mirror
         if on_conflict == "newest":
             every = conflicts(connection, dialect, holding, work.selection)
+            # Numbers only: the rows themselves are looked at page by page.
             numbers = [one.row.id for one in every if one.is_superseded]
             for at in range(0, len(numbers), 1000):
                 mark(connection, mirror, numbers[at : at + 1000], SUPERSEDED)

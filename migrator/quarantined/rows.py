@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 from migrator.catalog import Column, Table
 from migrator.dialects import Dialect
 from migrator.exact import Exact, exact_for
+from migrator.putback import number_sql
 from migrator.quarantine import ACTION, AT, CHANGED, CREATED, DELETED, ID, KIND, RUN_ID, STATE
 from migrator.quarantined.holdings import Holding, Selection
 from migrator.report.values import pairs
@@ -83,12 +84,14 @@ def held_rows(
     selection: Selection,
     *,
     limit: int | None = None,
+    after: int = 0,
 ) -> Generator[HeldRow]:
     """The selected rows of one mirror in the order in which they were taken.
 
     Args:
         connection: must stay open while they are read; without `limit` through a cursor of the server's,
             so that memory stays flat however many there are.
+        after: only rows with higher numbers than this.
     """
     exact = exact_for(dialect)
     columns = mirror_columns(connection, dialect, holding)
@@ -107,6 +110,8 @@ def held_rows(
         query = query.execution_options(yield_per=1000)
     else:
         query = query.limit(limit)
+    if after:
+        query = query.where(clause.c[ID] > number_sql(after))
     at, end = len(_OURS), len(_OURS) + len(new)
     with connection.execute(query) as found:
         for row in found:
