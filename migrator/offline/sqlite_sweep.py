@@ -13,13 +13,14 @@ from migrator.offline.gates import gates
 from migrator.offline.job import Job
 from migrator.offline.sqlite_blocks import printed, refuse_if
 from migrator.offline.sqlite_restore import PUT_BACK, moved_back, put_back
-from migrator.offline.sweeping import Sweeping
+from migrator.offline.sweeping import Sweeping, row_in
 from migrator.plan import Step
 from migrator.policy import Backfill, Delete, Keep, Policy, Refuse, SetNull
 from migrator.predicate import breaks, child_alias, table_clause
 from migrator.quarantine import HEALED, ID, NEW, creation
 from migrator.quarantine import KIND as MIRROR_KIND
 from migrator.sentinel import stated_values
+from migrator.worklist import KIND
 
 _TEMPORARY = ("migrator_list", "migrator_rows", "migrator_mark", "migrator_target")
 _MARK = "(SELECT id FROM temp.migrator_mark)"
@@ -31,11 +32,41 @@ def scanned(sweeping: Sweeping) -> Iterator[str]:
         "DROP TABLE IF EXISTS temp.migrator_list",
         sweeping.worklist.creation,
         sweeping.scan(),
+        *_followers(sweeping),
         "DROP TABLE IF EXISTS temp.migrator_rows",
         f"CREATE TEMP TABLE migrator_rows AS SELECT {sweeping.total} AS rows",
     )
     for gate in gates(sweeping):
         yield refuse_if(gate.condition, gate.message)
+
+
+def _followers(sweeping: Sweeping) -> list[str]:
+    """In a table that refers to itself, a row that is to go may be another's parent, which is an orphan
+    then: online that is another round, here those that follow are listed beforehand."""
+    reference, key = sweeping.facts.reference, sweeping.facts.child.key
+    doomed = [name for name, policy in sweeping.policies.items() if isinstance(policy, Delete)]
+    if not reference.is_self_reference or not doomed:
+        return []
+    words, listed = sweeping.words, sweeping.worklist.clause
+    going = sa.select(*(listed.c[name] for name in key)).where(
+        listed.c[KIND].in_([words.value(name) for name in doomed])
+    )
+    child = child_alias(reference, *key)
+    parent = table_clause(reference.parent, *reference.parent_columns, *key).alias("p")
+    same = [
+        parent.c[theirs] == child.c[ours]
+        for ours, theirs in zip(reference.columns, reference.parent_columns, strict=True)
+    ]
+    gone = going.cte("gone", recursive="dangling" in doomed)
+    following = sa.select(*(child.c[name] for name in key)).where(
+        *same, *(gone.c[name] == parent.c[name] for name in key)
+    )
+    rows = gone.union(following) if "dangling" in doomed else following.subquery("gone")
+    there = sa.select(*(listed.c[name] for name in key))
+    query = sa.select(words.value("dangling").label(KIND), *(rows.c[name] for name in key)).where(
+        ~row_in([rows.c[name] for name in key], there)
+    )
+    return [words.sql(sa.insert(listed).from_select([KIND, *key], query))]
 
 
 def settled(job: Job, sweeping: Sweeping, step: Step) -> Iterator[str]:

@@ -172,15 +172,13 @@ class Sweeping:
         query = sa.select(*columns).where(self._within(child, first, last)).order_by(*columns)
         return self.words.dialect.for_update(query)
 
-    def _within(self, child: FromClause, first: str | None, last: str | None) -> ColumnElement[bool]:
-        """True for the rows of the child that a stretch of the list names, or the whole list."""
+    def _within(self, child: FromClause, first: str, last: str) -> ColumnElement[bool]:
+        """True for the rows of the child that a stretch of the list names."""
         listed = self.worklist.clause.alias("w")
         key = self.facts.child.key
-        query = sa.select(*(listed.c[name] for name in key))
-        if first is not None and last is not None:
-            query = query.where(
-                listed.c[SEQ] > sa.literal_column(first), listed.c[SEQ] <= sa.literal_column(last)
-            )
+        query = sa.select(*(listed.c[name] for name in key)).where(
+            listed.c[SEQ] > sa.literal_column(first), listed.c[SEQ] <= sa.literal_column(last)
+        )
         return row_in([child.c[name] for name in key], query)
 
     def capture(
@@ -190,6 +188,8 @@ class Sweeping:
 
         Args:
             new: expressions for what the reference columns are about to become.
+            first, last: the stretch, where others write meanwhile: each row is asked again what it is.
+                None for the whole list, where nobody does: what the list says is true.
         """
         reference, mirror, value = self.facts.reference, self.mirror, self.words.value
         child = table_clause(reference.child, *mirror.columns).alias("c")
@@ -204,14 +204,27 @@ class Sweeping:
         values += [(column, child.c[column]) for column in mirror.columns]
         query = (
             sa.select(*(each.label(column) for column, each in values))
-            .where(
-                self._within(child, first, last),
-                breaks(reference, child),
-                kind(reference, child) == value(name),
-            )
+            .where(*self._wanted(child, name, first, last))
             .order_by(*(child.c[column] for column in mirror.key))
         )
         return self.words.sql(sa.insert(mirror.clause).from_select([column for column, _ in values], query))
+
+    def _wanted(
+        self, child: FromClause, name: str, first: str | None, last: str | None
+    ) -> list[ColumnElement[bool]]:
+        reference = self.facts.reference
+        if first is None or last is None:
+            listed = self.worklist.clause.alias("w")
+            key = self.facts.child.key
+            query = sa.select(*(listed.c[each] for each in key)).where(
+                listed.c[KIND] == self.words.value(name)
+            )
+            return [row_in([child.c[each] for each in key], query)]
+        return [
+            self._within(child, first, last),
+            breaks(reference, child),
+            kind(reference, child) == self.words.value(name),
+        ]
 
     def captured(self, name: str, above: str) -> str:
         """An expression: how many rows of a kind were captured since the mirror's number was `above`."""

@@ -1,0 +1,77 @@
+"""Scripts for references of every shape: reserved and awkward names, composite, text and UUID keys, a table
+that refers to itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from io import StringIO
+from typing import Any
+
+import pytest
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy.engine import Engine
+
+from migrator.fingerprint import compare
+from migrator.offline import write_script
+from migrator.operate import Policies
+from migrator.operations import OPERATIONS
+from migrator.plan import Operation
+from migrator.policy import Backfill, Delete, Keep, Policy
+from migrator.reference import Reference
+from tests.conftest import Database
+from tests.operations import orphan_cases as cases
+from tests.operations.lifecycle import DOWN, FAST, UP, assert_same, picture, run
+
+SHAPES: dict[str, Callable[[Engine], cases.Case]] = {
+    "simple": cases.simple,
+    "awkward": cases.awkward,
+    "clashing": cases.clashing,
+    "itself": cases.itself,
+    "composite": cases.composite,
+    "text": cases.text_keys,
+    "uuid": cases.uuid_keys,
+}
+
+
+def written(
+    database: Database, operations: Sequence[Operation], reference: Reference, null: Policy, dangling: Policy
+) -> str:
+    """The operations, one after the other, in one script."""
+    printed = StringIO()
+    dialect: Any = database.engine.dialect
+    context = MigrationContext.configure(
+        dialect=type(dialect)(), opts={"as_sql": True, "output_buffer": printed}
+    )
+    for each in operations:
+        operation = OPERATIONS[each](reference)
+        write_script(context, operation, Policies(null, dangling), FAST, {"url": database.url})
+    # Alembic's environment ends each transaction that we open again.
+    return printed.getvalue() + ("\nCOMMIT;\n" if context.impl.transactional_ddl else "")
+
+
+def policies(case: cases.Case, *, backfill: bool) -> tuple[Policy, Policy]:
+    """Delete what may not be kept, or point it at the first parent."""
+    first = tuple(case.parents[0][column] for column in case.reference.parent_columns)
+    repair: Policy = Backfill(to=first) if backfill else Delete()
+    return (Keep() if case.reference.nullable else repair), repair
+
+
+@pytest.mark.parametrize("backfill", [False, True], ids=["delete", "backfill"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_script_does_for_every_shape_what_an_online_run_does(
+    database: Database, shape: str, backfill: bool
+) -> None:
+    """Up as a script equals up online, and both scripts together leave no trace."""
+    if backfill and shape == "itself":
+        pytest.skip("the first parent is a child as well, and may be an orphan")
+    case = SHAPES[shape](database.engine)
+    before = picture(database)
+    null, dangling = policies(case, backfill=backfill)
+    with database.new_database() as other:
+        SHAPES[shape](other.engine)
+        run(other.engine, UP, case.reference, null, dangling)
+        database.client(written(database, UP, case.reference, null, dangling))
+        assert compare(picture(other).fingerprint, picture(database).fingerprint) == ()
+    database.client(written(database, DOWN, case.reference, null, dangling))
+    after = picture(database)
+    assert_same(before, after)
