@@ -39,7 +39,7 @@ pictures: $(VENV)/installed  ## draw docs/img anew: the demo's terminal and, wit
 	@mkdir -p docs/img; work=$$(mktemp -d); trap 'rm -rf $$work' EXIT; cd $$work; \
 	$(abspath $(BIN))/migrator demo --into demo --picture $(CURDIR)/docs/img/demo.svg; \
 	chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --force-device-scale-factor=1.5 \
-		--window-size=1120,1630 --screenshot=$(CURDIR)/docs/img/drill.png file://$$work/demo/drill.html 2> /dev/null
+		--window-size=1180,2420 --screenshot=$(CURDIR)/docs/img/drill.png file://$$work/demo/drill.html 2> /dev/null
 
 clean:  ## remove what make made
 	rm -rf $(VENV)

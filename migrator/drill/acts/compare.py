@@ -5,6 +5,7 @@ from __future__ import annotations
 from migrator.drill.acts.base import Act, Outcome, plural
 from migrator.drill.rows import own_tables
 from migrator.drill.stage import Stage
+from migrator.fingerprint import compare
 
 
 def play(stage: Stage) -> Outcome:
@@ -24,11 +25,14 @@ def back_at_the_start(stage: Stage) -> Outcome:
         return Outcome("differs", f"{plural(len(differences), 'difference')}.", differences=differences)
     if ours:
         return Outcome("differs", f"Tables of ours were left behind: {', '.join(ours)}.")
+    moved = [one for one in compare(stage.first, now, counters=True) if one.kind == "counter"]
     rows = sum(digest.rows for digest in now.tables.values())
     return Outcome(
         "passed",
         f"Identical: {plural(len(now.tables), 'table')}, {plural(rows, 'row')}, the schema; nothing of ours "
         "is left.",
+        # As they do after any insert that is taken back: a number once given is not given again.
+        tuple(f"Moved on, and not held against it: {one.object}, {one.detail}." for one in moved),
     )
 
 

@@ -33,6 +33,8 @@ class SQLiteCloner(Cloner):
             )
         uri = f"file:{quote(str(path.absolute()))}?mode=ro"
         target = _path(name)
+        # The copy holds what the source holds: nobody else's business, whatever the umask.
+        target.touch(mode=0o600)
         try:
             with (
                 closing(sqlite3.connect(uri, uri=True)) as source,
