@@ -32,10 +32,11 @@ Moment = Literal["before", "after"]
 
 @dataclass(frozen=True)
 class Kill:
-    """Where to die: before or after the statement of this number."""
+    """Where to die: before or after the statement of this number; or of those that write, that one."""
 
     at: int
     moment: Moment
+    only_writes: bool = False
 
     def __str__(self) -> str:
         return f"{self.moment} statement {self.at}"
@@ -70,6 +71,7 @@ class Nursery:
             "revision": revision,
             "at": kill.at if kill else None,
             "moment": kill.moment if kill else "",
+            "only_writes": kill.only_writes if kill else False,
         }
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -124,6 +126,4 @@ def kills(statements: list[str], upto: int, *, every: bool) -> list[Kill]:
     """
     if every:
         return [Kill(at, moment) for at in range(upto) for moment in ("before", "after")]
-    after = [at for at in range(upto) if is_write(statements[at])]
-    # A commit of the driver's has no `after`: the next statement's `before` is it.
-    return [Kill(at + 1, "before") if statements[at] == DRIVER_COMMIT else Kill(at, "after") for at in after]
+    return [Kill(at, "after") for at in range(upto) if is_write(statements[at])]

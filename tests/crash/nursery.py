@@ -26,21 +26,29 @@ from sqlalchemy.engine import Engine
 import migrator.alembic.environment
 import migrator.verify  # noqa: F401
 from migrator.errors import MigratorError
-from tests.crash.dying import DRIVER_COMMIT
+from tests.crash.dying import DRIVER_COMMIT, is_write
 
 ROOT = Path(__file__).parents[2]
 
 
 class Doom:
-    """Counts statements, and kills the process at the stated one."""
+    """Counts statements, or only those that write, and kills the process at the stated one."""
 
-    def __init__(self, at: int | None, moment: str, log: int) -> None:
-        self.at, self.moment, self.log = at, moment, log
+    def __init__(self, request: dict[str, Any], log: int) -> None:
+        self.at, self.moment, self.log = request["at"], request["moment"], log
+        self.only_writes = request["only_writes"]
         self.count = -1
+        self.committing = False
 
     def before(self, text: str) -> None:
         """A statement is about to be sent."""
+        if self.committing:  # the driver's commit does not say when it is over
+            self.committing = False
+            self._die("after")
+        if self.only_writes and not is_write(text):
+            return
         self.count += 1
+        self.committing = text == DRIVER_COMMIT
         if self.at is None:
             os.write(self.log, (json.dumps(text[:100]) + "\n").encode())
         self._die("before")
@@ -74,7 +82,7 @@ def hurry(connection: Any, _record: Any) -> None:
 def child(request: dict[str, Any], log: int) -> None:
     """Run Alembic as asked, and leave without any clean-up."""
     sa.event.listen(Engine, "connect", hurry)
-    listen(Doom(request["at"], request["moment"], log))
+    listen(Doom(request, log))
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     config = Config(str(ROOT / "alembic.ini"), cmd_opts=Namespace(x=request["x"]))
     config.attributes["configure_logger"] = False
