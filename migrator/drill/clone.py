@@ -55,16 +55,17 @@ def cloned(source: URL, *, keep: bool = False) -> Iterator[Clone]:
     cloner = cloner_for(source)
     name = new_name()
     began = time.monotonic()
-    try:
-        url, method = cloner.clone(name)
-        with cloner.claim(name):
-            found, live = _proved(cloner, source, url)
-            yield Clone(url, name, method, time.monotonic() - began, found, live)
-    finally:
-        if not keep:
-            # The error that brought us here, if there was one, matters more than one in tidying up.
-            with suppress(sa.exc.DBAPIError, MigratorError, OSError):
-                cloner.drop(name)
+    with cloner.claim(name):
+        try:
+            url, method = cloner.clone(name)
+            with cloner.occupy(name):
+                found, live = _proved(cloner, source, url)
+                yield Clone(url, name, method, time.monotonic() - began, found, live)
+        finally:
+            if not keep:
+                # The error that brought us here, if there was one, matters more than one in tidying up.
+                with suppress(sa.exc.DBAPIError, MigratorError, OSError):
+                    cloner.drop(name)
 
 
 def leftovers(source: URL) -> list[Leftover]:

@@ -3,6 +3,7 @@ process, where a test can act between two acts."""
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -88,10 +89,10 @@ def copy_url(database: Database, name: str) -> URL:
     return url_of(database).set(database=file if database.family == "sqlite" else name)
 
 
-def copies(database: Database) -> list[str]:
-    """The names of the scratch databases that are there. Other tests drill beside us: only those that came
-    up since are a test's own."""
-    return [one.name for one in leftovers(url_of(database))]
+def copies(database: Database, process: int | None = None) -> list[str]:
+    """The names of the scratch databases made by this process, or another; other tests drill beside us."""
+    mark = f"_{os.getpid() if process is None else process}_"
+    return [one.name for one in leftovers(url_of(database)) if mark in one.name]
 
 
 def execute(url: URL, *statements: str) -> None:

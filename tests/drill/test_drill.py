@@ -18,7 +18,7 @@ def test_the_blogs_revisions_lead_back_to_where_they_began(database: Database) -
     """Up, down and up again over the shipped revisions, by command: exit 0, a valid JSON, no copy left,
     and the database itself untouched."""
     blog(database)
-    before, there = take(database.engine), copies(database)
+    before = take(database.engine)
 
     found = run("drill", "--url", database.url, "-x", "pause_ms=0", "--format", "json")
 
@@ -29,7 +29,7 @@ def test_the_blogs_revisions_lead_back_to_where_they_began(database: Database) -
     (reference,) = found.json["references"]
     assert reference["set_aside"] == reference["brought_back"] == 6
     assert database.url.partition("@")[0].rpartition(":")[2] not in found.out or database.family == "sqlite"
-    assert set(copies(database)) <= set(there)
+    assert not copies(database)
     assert before.identical(take(database.engine), counters=True)
 
 

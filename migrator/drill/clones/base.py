@@ -6,7 +6,7 @@ import os
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -64,9 +64,13 @@ class Cloner(ABC):
     def leftovers(self) -> Iterator[Leftover]:
         """The scratch databases that are there."""
 
-    @abstractmethod
     def claim(self, name: str) -> AbstractContextManager[None]:
-        """Show others, for as long as this lasts, that the copy is in use. Ends with the process."""
+        """Show others that the copy is in use, from before it is made. Ends with the process."""
+        return nullcontext()
+
+    def occupy(self, name: str) -> AbstractContextManager[None]:
+        """The same, from when it is made; where a server can show it only then."""
+        return nullcontext()
 
 
 def new_name() -> str:
@@ -81,3 +85,18 @@ def created(name: str) -> str:
     if len(digits) != 14 or not digits.isdigit():
         return ""
     return datetime.strptime(digits, "%Y%m%d%H%M%S").replace(tzinfo=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def maker_lives(name: str) -> bool:
+    """Whether the process that made a scratch database still runs, if it is one of this machine's. A number
+    that was given to another process since only means that a leftover is not taken for one yet."""
+    process = name.removeprefix(PREFIX).split("_")[1:2]
+    if not process or not process[0].isdigit():
+        return False
+    try:
+        os.kill(int(process[0]), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection
 
 from migrator.connect import make_engine
-from migrator.drill.clones.base import PREFIX, Cloner, Leftover, created
+from migrator.drill.clones.base import PREFIX, Cloner, Leftover, created, maker_lives
 from migrator.errors import Refused
 
 _WHO: Final = sa.text("""
@@ -59,17 +59,18 @@ class PostgreSQLCloner(Cloner):
             connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {_quoted(name)} WITH (FORCE)")
 
     def leftovers(self) -> Iterator[Leftover]:
-        """See `Cloner.leftovers`. In use is what someone is connected to: a drill keeps a connection."""
+        """See `Cloner.leftovers`. In use is what someone is connected to: a drill keeps a connection, but
+        for the moment between making the copy and opening it."""
         query = sa.text(
             "SELECT d.datname, EXISTS (SELECT FROM pg_stat_activity a WHERE a.datid = d.oid) "
             "FROM pg_database d WHERE starts_with(d.datname, :prefix) ORDER BY d.datname"
         )
         with self._connected() as connection:
             for name, in_use in connection.execute(query, {"prefix": PREFIX}).all():
-                yield Leftover(name, created(name), bool(in_use))
+                yield Leftover(name, created(name), bool(in_use) or maker_lives(name))
 
     @contextmanager
-    def claim(self, name: str) -> Iterator[None]:
+    def occupy(self, name: str) -> Iterator[None]:
         """A connection to it, idle."""
         with _connection(self.source.set(database=name)):
             yield

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
 from sqlalchemy.engine import URL
 
-from migrator.drill.clones.base import PREFIX, Cloner, Leftover, created
+from migrator.drill.clones.base import PREFIX, Cloner, Leftover, created, maker_lives
 from migrator.errors import Refused
 
 # What SQLite keeps beside a database.
@@ -55,26 +54,8 @@ class SQLiteCloner(Cloner):
     def leftovers(self) -> Iterator[Leftover]:
         """See `Cloner.leftovers`."""
         for path in sorted(Path(tempfile.gettempdir()).glob(f"{PREFIX}*.db")):
-            yield Leftover(path.stem, created(path.stem), _alive(path.stem))
-
-    @contextmanager
-    def claim(self, name: str) -> Iterator[None]:
-        """The process number in the name is enough."""
-        yield
+            yield Leftover(path.stem, created(path.stem), maker_lives(path.stem))
 
 
 def _path(name: str) -> Path:
     return Path(tempfile.gettempdir(), f"{name}.db")
-
-
-def _alive(name: str) -> bool:
-    process = name.removeprefix(PREFIX).split("_")[1:2]
-    if not process or not process[0].isdigit():
-        return False
-    try:
-        os.kill(int(process[0]), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
