@@ -59,12 +59,10 @@ class Protection:
     Args:
         key: the foreign key.
         parent: the table it refers to.
-        direct: whether that is the child of the reference itself.
     """
 
     key: ForeignKey
     parent: TableName
-    direct: bool
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,7 @@ def closure_of(
             seen.add((other.name, key.columns, table.name))
             removes = key.on_delete == "CASCADE" or (dependants == "delete" and key.on_delete != "SET NULL")
             if dependants == "refuse" or not (removes or key.on_delete == "SET NULL"):
-                protected.append(Protection(key, table.name, table is facts.child))
+                protected.append(Protection(key, table.name))
                 continue
             changed = () if removes else key.columns
             mirror = None if changed else homes.get(other.name)

@@ -36,15 +36,11 @@ def refuse_dependants(
     Raises:
         Refused: naming each table, its constraint and how many rows of it refer to what is to go.
     """
-    found: Counter[ForeignKey] = Counter()
-    for protection in closure.protected:
-        if protection.direct:
-            found[protection.key] += _referring(connection, facts, worklist, protection.key, kind)
-    # Only where something further off may object is it worth walking there beforehand.
-    if not all(protection.direct for protection in closure.protected) or not all(
-        edge.table.key for edge in closure.edges
-    ):
-        found.update(_further_off(connection, dialect, facts, worklist, closure, kind))
+    if any(edge.removes or not edge.table.key for edge in closure.edges):
+        found = _further_off(connection, dialect, facts, worklist, closure, kind)
+    else:  # nothing goes along, so nothing further off can object: one statement tells
+        protected = [protection.key for protection in closure.protected]
+        found = Counter({key: _referring(connection, facts, worklist, key, kind) for key in protected})
     if not +found:
         return
     listed = "; ".join(
@@ -62,19 +58,19 @@ def refuse_dependants(
 def _further_off(
     connection: Connection, dialect: Dialect, facts: Facts, worklist: Worklist, closure: Closure, kind: str
 ) -> Counter[ForeignKey]:
-    """Rows that protect a dependant, found by walking there as the sweep would. Reads only.
+    """Rows that protect an orphan or a dependant, found by walking there as the sweep would. Reads only.
 
     Raises:
         Refused: a dependant has no key by which its rows could be named.
     """
     root = quarantine.mirror_of(facts.reference, facts.child)
-    homes = {edge.mirror.source: edge.mirror for edge in closure.edges if edge.removes}
+    homes = {root.source: root, **{edge.table.name: edge.mirror for edge in closure.edges if edge.removes}}
     count: Counter[ForeignKey] = Counter()
     for keys in _pages(connection, worklist, kind):
         for reached in _walked(connection, dialect, closure, root, keys):
             for protection in closure.protected:
                 gone = sorted(reached.taken.get(protection.parent, ()), key=repr)
-                if gone and not protection.direct:
+                if gone:
                     home = homes[protection.parent]
                     count[protection.key] += _protecting(connection, dialect, protection.key, home, gone)
     return count

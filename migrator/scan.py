@@ -101,15 +101,24 @@ def gate(
                 if len(chain) == 1 or not isinstance(policy, (Refuse, Keep)):
                     _allow(connection, facts, name, policy, count)
             check_answers(context, connection, facts, worklist, policies[name], name)
-            for policy in chain:
-                if isinstance(policy, Delete):
-                    dialect = context.dialect
-                    closure = closure_of(connection, dialect, facts, policy.dependants, make=False)
-                    refuse_dependants(connection, dialect, facts, worklist, closure, name)
+        gate_dependants(context, connection, facts, worklist, work)
     except (Refused, UsageError):
         worklist.drop(connection)
         decisions.drop_all(context.dialect, connection)
         raise
+
+
+def gate_dependants(
+    context: Context, connection: Connection, facts: Facts, worklist: Worklist, work: Sweep
+) -> None:
+    """Whether every listed row that is to be deleted may go. Asked again of what a later round has listed:
+    rows that the round before has made orphans of."""
+    dialect, policies = context.dialect, policies_of(work)
+    for name in worklist.counts(connection):
+        for policy in heard(policies[name], name):
+            if isinstance(policy, Delete):
+                closure = closure_of(connection, dialect, facts, policy.dependants, make=False)
+                refuse_dependants(connection, dialect, facts, worklist, closure, name)
 
 
 def _allow(connection: Connection, facts: Facts, name: str, policy: Policy, count: int) -> None:

@@ -29,13 +29,15 @@ from migrator.predicate import breaks, child_alias, kind
 from migrator.quarantine import ID, Mirror
 from migrator.repair import Repair
 from migrator.repairs import repairs_for
-from migrator.scan import gate, policies_of, scan
+from migrator.scan import gate, gate_dependants, policies_of, scan
 from migrator.worklist import Key, Worklist
 
 # A lock timeout in a batch is retried this often in a row, at half the size each time.
 _BATCH_ATTEMPTS = 12
 # Rounds after which a delta sweep gives up: someone writes orphans as fast as we remove them.
 _ROUNDS = 50
+# The same where deleting a row makes orphans of those that refer to it: a round for each link of a chain.
+_LINKS = 10_000
 
 
 class _ParentAppeared(Exception):
@@ -65,12 +67,15 @@ def sweep(context: Context, facts: Facts, step: str, work: Sweep) -> dict[str, A
             detail = scan(context, connection, worklist, step)
             if not detail.get("changed"):
                 gate(context, connection, facts, worklist, work, detail)
+            else:
+                gate_dependants(context, connection, facts, worklist, work)
             if work.scan_only:
                 return detail
             detail = _round(context, connection, facts, worklist, step, work, detail)
-            if not detail["found"] or not (work.delta or facts.reference.is_self_reference):
+            chained = facts.reference.is_self_reference
+            if not detail["found"] or not (work.delta or chained):
                 return detail
-            if detail["rounds"] >= _ROUNDS:
+            if detail["rounds"] >= (_LINKS if chained else _ROUNDS):
                 raise StepFailed(
                     f"Orphans of {context.reference} appear as fast as they are swept ({_ROUNDS} rounds).",
                     hint="Stop what writes them (a session with foreign_key_checks=0?), then run this again.",
