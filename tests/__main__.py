@@ -1,4 +1,4 @@
-"""`python -m tests`: what `make test` runs. Servers are started once, and two test processes share them.
+"""`python -m tests`: what `make test` runs. Servers are started once, and a few test processes share them.
 
 A session of pytest alone starts its own servers; with several processes each would, so here they are
 started first and named in the environment. Arguments are pytest's.
@@ -32,8 +32,8 @@ def main(arguments: Sequence[str]) -> int:
         urls = [server.url for server in servers if server.family == family]
         if urls:
             environ[variable] = " ".join(urls)
-    # Two for two cores: a test waits for its server half of the time.
-    processes = str(max(2, min(4, os.cpu_count() or 2)))
+    # One more than there are cores: a test waits for its server half of the time.
+    processes = str(min(8, (os.cpu_count() or 1) + 1))
     command = [sys.executable, "-m", "pytest", "-n", processes, "--dist", "worksteal", *arguments]
     try:
         return subprocess.run(command, env=environ, check=False).returncode
