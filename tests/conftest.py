@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from typing import Protocol
+from zlib import crc32
 
 import pytest
 
@@ -15,6 +16,9 @@ from tests.servers.selection import NARROW_VARIABLE, Selection
 from tests.servers.server import Server
 
 __all__ = ["Database", "ServerFactory"]
+
+#: `rotating`: a test without a mark of its own runs on SQLite and one server; else on every engine.
+MATRIX_VARIABLE = "MIGRATOR_TEST_MATRIX"
 
 _POOL = pytest.StashKey[Pool]()
 _SELECTION = pytest.StashKey[Selection]()
@@ -52,9 +56,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         ids = metafunc.config.stash[_SELECTION].engines(names)
     except ValueError as error:
         raise pytest.Collector.CollectError(str(error)) from None
+    if os.environ.get(MATRIX_VARIABLE) == "rotating" and all(name.isalpha() for name in names):
+        ids = _rotating(metafunc.definition, ids)
     if "own_server" in metafunc.fixturenames:
         ids = [each for each in ids if each != "sqlite"]
     metafunc.parametrize("engine_id", ids)
+
+
+def _rotating(definition: pytest.Item, ids: list[str]) -> list[str]:
+    """SQLite and one of the servers, another for each test: all engines meet all rooms, in half the time.
+    Of a test for one family: one of its versions. A test marked `every_engine`, or for a version by name, is
+    run on all of them all the same."""
+    if definition.get_closest_marker("every_engine") is not None:
+        return ids
+    servers = [each for each in ids if each != "sqlite"]
+    chosen = [servers[crc32(definition.nodeid.encode()) % len(servers)]] if servers else []
+    return [*(each for each in ids if each == "sqlite"), *chosen]
 
 
 @pytest.hookimpl(tryfirst=True)

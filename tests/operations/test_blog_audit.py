@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from tests.conftest import Database
 
 
+pytestmark = pytest.mark.every_engine
+
+
 @pytest.fixture
 def session(database: Database) -> Iterator[Session]:
     """Give a session on a new blog whose foreign keys are enforced."""

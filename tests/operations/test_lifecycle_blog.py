@@ -26,6 +26,8 @@ from tests.operations.lifecycle import (
     rows_of,
 )
 
+pytestmark = pytest.mark.every_engine
+
 POLICIES = {
     "backfill": (),
     "backfill_to": ("backfill_to=3",),
