@@ -119,7 +119,7 @@ def _quietly(release: Callable[[], None]) -> None:
     # The connection may be gone, and with it the lock; the error that brought us here matters more.
     try:
         release()
-    except sa.exc.DBAPIError:
+    except sa.exc.SQLAlchemyError:
         return
 
 

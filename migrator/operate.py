@@ -47,6 +47,9 @@ from migrator.stopping import Gate, stoppable
 from migrator.turning import FORWARD, check_finished, in_force, standing_on
 from migrator.worklist import Worklist
 
+#: What the database may say of a statement that the next run can send again.
+_PASSING = ("lost", "lock-timeout", "deadlock", "retry")
+
 
 @dataclass(frozen=True)
 class Policies:
@@ -99,7 +102,9 @@ def operate(
     try:
         sessions = Sessions.of(bind, settings)
     except sa.exc.DBAPIError as error:
-        raise translate("lost", error) from error
+        raise ConnectionFailed(
+            f"The connection failed: {_line(error)}", hint="Check that the server is there and lets you in."
+        ) from error
     try:
         with lock.hold(sessions) as check:
             chosen = policies or Policies.of(reference)
@@ -113,21 +118,27 @@ def operate(
 
 def translate(verdict: str, error: sa.exc.DBAPIError) -> MigratorError:
     """A driver's error as one line of ours, without a password."""
-    line = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
+    line = _line(error)
     if verdict == "denied":
         return PreflightRefused(
             f"The database does not permit this: {line}", hint="Grant what is missing, then run it again."
         )
     if verdict == "lost":
-        return ConnectionFailed(
-            f"The connection failed: {line}", hint="Run the same command again: it goes on from where it was."
+        return Interrupted(
+            f"The connection was lost: {line}",
+            hint="Run the same command again: it goes on from where it was.",
         )
-    if verdict in ("lock-timeout", "deadlock", "retry"):
+    if verdict in _PASSING:
         return Interrupted(
             f"A lock could not be had: {line}",
             hint="Run the same command again: it goes on from where it was.",
         )
     return StepFailed(line, hint="What was done is journaled; mend the cause and run the same command again.")
+
+
+def _line(error: sa.exc.DBAPIError) -> str:
+    text = str(error.orig).strip()
+    return text.splitlines()[0] if text else type(error.orig).__name__
 
 
 @dataclass(frozen=True)
@@ -248,7 +259,8 @@ class _Operation:
     def _close(self, run: journal.Run, plan: Plan, error: BaseException) -> None:
         """Say in the journal how the run ended. The error matters more than what fails here."""
         state = "failed"
-        if isinstance(error, (Interrupted, KeyboardInterrupt)):
+        passing = isinstance(error, sa.exc.DBAPIError) and self.sessions.dialect.verdict(error) in _PASSING
+        if passing or isinstance(error, (Interrupted, KeyboardInterrupt)):
             state = "interrupted"
         try:
             with self.sessions.open() as connection:
