@@ -62,7 +62,7 @@ def test_a_constraint_that_is_not_validated_is_a_difference(database: Database, 
 
 @pytest.mark.engines("postgresql")
 def test_an_invalid_index_is_a_difference(database: Database) -> None:
-    """An index that a failed CONCURRENTLY left behind is reported; a model that has it sees no other change."""
+    """An index that a failed CONCURRENTLY left is reported; a model that has it sees no other change."""
     with database.engine.begin() as connection:
         Base.metadata.create_all(connection)
         connection.execute(
