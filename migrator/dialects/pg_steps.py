@@ -118,10 +118,12 @@ def validate_steps(facts: Facts, *, parent_first: bool) -> tuple[Step, ...]:
     steps: list[Step] = []
     if columns:
         steps.append(_add_null_check(facts, columns))
+    # NOT NULL before we came, as the columns of a primary key are: there is no helper CHECK to validate.
+    there = facts.not_null and facts.null_check == "absent" and not is_native(facts)
     if by_partition(facts):
-        steps += partitions.validate_steps(facts, columns, parent_first=parent_first)
+        steps += partitions.validate_steps(facts, () if there else columns, parent_first=parent_first)
     else:
-        steps.append(_validate(facts, columns))
+        steps.append(_validate(facts, () if there else columns))
     if columns:
         steps.append(_drop_guard(facts) if is_native(facts) else _set_not_null(facts, columns))
     return tuple(steps)
