@@ -51,7 +51,8 @@ def _checked(stage: Stage, slugs: Collection[str]) -> Found:
 
 
 def _told(checks: list[Check]) -> str:
-    return "; ".join(check.message.rstrip(".") for check in checks) + "."
+    # Of several references each says the same in its own name, or word for word: once is enough.
+    return "; ".join(dict.fromkeys(check.message.rstrip(".") for check in checks)) + "."
 
 
 def _orphans(stage: Stage) -> Found:

@@ -82,7 +82,8 @@ def timeline(drill: Drill, *, steps: bool = True, width: int = _BAR) -> Group:
         width: of the longest bar, in characters.
     """
     longest = max((act.seconds for act in drill.acts), default=0.0) or 1.0
-    titles = max((len(act.title) for act in drill.acts), default=0)
+    names = [step.revision for act in drill.acts for step in act.steps] if steps else []
+    titles = max([len(act.title) for act in drill.acts] + [min(len(name), 28) + 4 for name in names])
     parts: list[RenderableType] = []
     for act in drill.acts:
         table = Table(box=None, show_header=False, pad_edge=False)
