@@ -5,19 +5,18 @@ A part stands between `<!-- generated: NAME -->` and `<!-- end -->`; what is out
 
 from __future__ import annotations
 
-import importlib
 import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import click
 import sqlalchemy as sa
+from click.testing import CliRunner
 
 from migrator.blog import legacy
 from migrator.blog.revisions import POST_AUTHOR
 from migrator.catalog import Facts, Server
-from migrator.cli import VERBS, main
+from migrator.cli import main
 from migrator.dialects import dialect_of
 from migrator.offline.assumed import table_of
 from migrator.offline.evolve import evolved
@@ -63,18 +62,12 @@ def _make(name: str) -> str:
 
 
 def _help(verb: str) -> str:
-    """The help of a verb, as an 80-column terminal shows it."""
-    command: click.Command = main
-    path = "migrator"
-    if verb:
-        module, _ = VERBS[verb.split()[0]]
-        command = importlib.import_module(f"migrator.cli.{module}").command
-        path = f"migrator {verb.split()[0]}"
-        for word in verb.split()[1:]:
-            assert isinstance(command, click.Group)
-            command, path = command.commands[word], f"{path} {word}"
-    context = click.Context(command, info_name=path, max_content_width=80, terminal_width=80)
-    return f"```text\n{command.get_help(context)}\n```\n"
+    """The help of a verb as a user sees it on an 80-column terminal: asked for on the command line."""
+    asked = CliRunner().invoke(
+        main, [*verb.split(), "--help"], prog_name="migrator", terminal_width=80, max_content_width=80
+    )
+    assert asked.exit_code == 0, asked.output
+    return f"```text\n{asked.output.rstrip()}\n```\n"
 
 
 def _locks(_: str) -> str:

@@ -63,8 +63,10 @@ def cut_after(database: Database, beginning: str, times: int) -> Iterator[None]:
 
 
 def quoted(database: Database, beginning: str) -> str:
-    """With the quotes of the server."""
-    return beginning if database.family == "postgresql" else beginning.replace('"', "`")
+    """With the quotes of the server, and the schema where statements name it."""
+    if database.family == "postgresql":
+        return beginning.replace('"post"', '"public"."post"')
+    return beginning.replace('"', "`")
 
 
 @pytest.mark.engines(*SERVERS)

@@ -24,7 +24,7 @@ def test_the_second_is_told_who_runs_and_since_when(database: Database) -> None:
     """While `alembic upgrade` sweeps, neither another one nor a plain function call gets in; the first is
     not disturbed."""
     blog(database)
-    with upgrading(database, "pause_ms=250") as first:
+    with upgrading(database, "pause_ms=1000") as first:  # the second takes some seconds to start
         second = upgrade(database)
         with pytest.raises(RunLocked) as refused:
             run(database.engine, ("sweep",), POST_AUTHOR)
