@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -110,7 +109,6 @@ def _process(
 ) -> Outcome:
     """Run it, reading the beginnings of its phases from its standard error."""
     began, clock = time.time(), time.perf_counter()
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     child = subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, **environ}, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
         text=True,
@@ -123,11 +121,11 @@ def _process(
         name = phase(line)
         if name is not None and name != phases[-1][0]:
             phases.append((name, time.time()))
-    code = child.wait()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    _, status, usage = os.wait4(child.pid, 0)  # of this child alone: the writers are children as well
+    code = child.returncode = os.waitstatus_to_exitcode(status)
     return Outcome(
         time.perf_counter() - clock,
         tuple(phases),
         refusal=lines[-1] if code and lines else (f"exit {code}" if code else ""),
-        memory=max(before, after) / 1024,
+        memory=usage.ru_maxrss / 1024,
     )
