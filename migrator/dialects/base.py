@@ -25,6 +25,21 @@ from migrator.settings import Settings
 Verdict = Literal["lock-timeout", "deadlock", "violation", "lost", "duplicate", "denied", "retry", "other"]
 
 
+def keys_bound(keys: Sequence[Any]) -> Any:
+    """The right side of an IN, its values bound without a type: one parameter that the driver's text is
+    expanded from at execution, so that a statement is compiled once and not for each batch (measured: half
+    the time of a sweep went into compiling, and the cache of compiled statements grew by a batch a time).
+
+    Args:
+        keys: values, or tuples of them for a row of columns. A value that is a list itself (an array) cannot
+            be told from a row and is bound by itself.
+    """
+    null = sa.types.NullType()
+    if any(isinstance(key, list) for key in keys):
+        return [sa.bindparam(None, key, null) for key in keys]
+    return sa.bindparam(None, list(keys), null, expanding=True)
+
+
 @dataclass(frozen=True)
 class Problem:
     """A fact that forbids a run (`refuse`) or that the operator should know (`warn`)."""
@@ -205,7 +220,7 @@ class Dialect:
         """`key IN (...)` in the form this database serves from the key's index. The values are
         bound without a type, so that the server's own column type decides."""
         if len(columns) == 1:
-            return columns[0].in_([sa.bindparam(None, key[0], sa.types.NullType()) for key in keys])
+            return columns[0].in_(keys_bound([key[0] for key in keys]))
         rows = [
             sa.and_(
                 *(

@@ -14,7 +14,7 @@ from migrator.catalog import Column, Facts, Server, Table
 from migrator.dialects import mysql_locks as locks
 from migrator.dialects import mysql_sessions as sessions
 from migrator.dialects import mysql_steps as steps
-from migrator.dialects.base import Blocker, Dialect, Problem, Verdict
+from migrator.dialects.base import Blocker, Dialect, Problem, Verdict, keys_bound
 from migrator.dialects.mysql_catalog import Catalog
 from migrator.dialects.mysql_definition import quote
 from migrator.dialects.mysql_environment import environment, long_transactions, unchecked_sessions
@@ -150,9 +150,7 @@ class MySQL(Dialect):
         primary key for both on either server (on MariaDB given `in_predicate_conversion_threshold = 0`)."""
         if len(columns) == 1:
             return super().key_in(columns, keys)
-        null = sa.types.NullType()
-        rows = [sa.tuple_(*(sa.bindparam(None, value, null) for value in key)) for key in keys]
-        return sa.tuple_(*columns).in_(rows)
+        return sa.tuple_(*columns).in_(keys_bound(keys))
 
     def mirror_column(self, column: Column) -> str:
         """Explicitly NULL: a TIMESTAMP without the word may be NOT NULL with a default of its own."""

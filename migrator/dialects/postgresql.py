@@ -21,7 +21,7 @@ from migrator.dialects import (
     pg_steps,
     pg_unproved,
 )
-from migrator.dialects.base import Blocker, Dialect, Problem, Unproved, Verdict
+from migrator.dialects.base import Blocker, Dialect, Problem, Unproved, Verdict, keys_bound
 from migrator.dialects.pg_words import LockingSql, quote
 from migrator.errors import StepFailed
 from migrator.plan import Sql, Step
@@ -199,8 +199,7 @@ class PostgreSQL(Dialect):
         """`key IN (...)`, for a composite key `(a, b) IN ((...), ...)`: both use the key's index."""
         if len(columns) == 1:
             return super().key_in(columns, keys)
-        rows = [sa.tuple_(*(sa.bindparam(None, value, sa.types.NullType()) for value in key)) for key in keys]
-        return sa.tuple_(*columns).in_(rows)
+        return sa.tuple_(*columns).in_(keys_bound(keys))
 
     def mirror_column(self, column: Column) -> str:
         """The same type and collation, nullable, no default, no identity."""
