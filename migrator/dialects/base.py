@@ -17,7 +17,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from migrator.catalog import Column, Facts, Server, Table
 from migrator.dialects.generic import facts_from, inspect_table
 from migrator.errors import PreflightRefused
-from migrator.plan import Step
+from migrator.plan import Sql, Step
 from migrator.reference import Reference, TableName
 from migrator.settings import Settings
 
@@ -191,14 +191,21 @@ class Dialect:
         whose locks conflict with the ones it is going to ask for, oldest first."""
         return self.blockers(connection, list(dict.fromkeys((facts.child.name, facts.parent.name))))
 
+    def holds_up_others(self, step: Step) -> bool:
+        """Whether others queue behind this step while it waits for its locks, so that those in its way are
+        looked for before it is sent."""
+        return not (isinstance(step.work, Sql) and step.work.patience == "long")
+
     def unchecked_sessions(self, connection: Connection) -> list[Blocker]:
         """The sessions that write without foreign keys being checked, as far as the server tells (MySQL:
         foreign_key_checks=0): whatever is declared, they can still write an orphan."""
         return []
 
-    def wait_for_leftovers(self, connection: Connection, facts: Facts) -> None:
+    def wait_for_leftovers(self, connection: Connection, facts: Facts) -> bool:
         """Wait until no statement of an earlier step of ours is still running on the server: where
-        DDL is not transactional it outlives the client that sent it. Called before each step."""
+        DDL is not transactional it outlives the client that sent it. Called before each attempt.
+        Returns whether there was one."""
+        return False
 
     # -- the run lock --------------------------------------------------------------------------
     def try_lock(self, connection: Connection, name: str) -> bool | None:

@@ -97,11 +97,8 @@ class MySQL(Dialect):
         """Execute the statements of a step; strict mode and the bound of each wait are set first."""
         long = isinstance(step.work, Sql) and step.work.patience == "long"
         seconds = sessions.long_seconds(settings) if long else sessions.short_seconds(settings)
-        # A rebuild waits twice: at its beginning, when nothing is lost by giving way at once, and at its
-        # end, when all of it is.
-        finer = settings.lock_timeout_ms if settings.lock_timeout_ms < seconds * 1000 else None
         prelude = sessions.session_settings(connection, seconds, self.session)
-        sessions.run(connection, step, prelude, milliseconds=finer)
+        sessions.run(connection, step, prelude, sessions.patience(settings, seconds, long=long))
 
     def verdict(self, error: BaseException) -> Verdict:
         """By error number."""
@@ -116,18 +113,25 @@ class MySQL(Dialect):
 
     def obstacles(self, connection: Connection, facts: Facts, step: Step) -> list[Blocker]:
         """The sessions known to hold a lock on either table for a second or more: any of them is in the
-        way of EXCLUSIVE, which every ALTER wants. A guess stops nothing: the wait is bounded anyway."""
-        tables = list(dict.fromkeys((facts.child.name, facts.parent.name)))
+        way of EXCLUSIVE, which every ALTER wants. A guess stops nothing: the wait is bounded anyway. An
+        index or a rebuild wants the child alone; but beside a foreign key whoever writes a parent row has
+        a lock on the child too."""
+        long = isinstance(step.work, Sql) and step.work.patience == "long"
+        tables = list(dict.fromkeys((facts.child.name, *(() if long else (facts.parent.name,)))))
         found = locks.holders(connection, self._database(connection), tables) or []
         return [each for each in found if each.age_seconds >= 1]
+
+    def holds_up_others(self, step: Step) -> bool:
+        """Always: a rebuild too wants EXCLUSIVE, at both its ends."""
+        return True
 
     def unchecked_sessions(self, connection: Connection) -> list[Blocker]:
         """The sessions that write with foreign_key_checks off: they can still write an orphan."""
         return locks.unchecked(connection)
 
-    def wait_for_leftovers(self, connection: Connection, facts: Facts) -> None:
+    def wait_for_leftovers(self, connection: Connection, facts: Facts) -> bool:
         """Wait for an ALTER of ours whose client is gone."""
-        locks.wait_for_leftovers(connection)
+        return locks.wait_for_leftovers(connection)
 
     def _database(self, connection: Connection) -> str | None:
         found: str | None = connection.scalar(sa.text("SELECT DATABASE()"))

@@ -81,6 +81,22 @@ def columns_of(create_table: str) -> dict[str, ColumnText]:
     return found
 
 
+def actions_of(create_table: str) -> dict[str, tuple[str, str]]:
+    """ON DELETE and ON UPDATE of the foreign keys in a `CREATE TABLE` text of MariaDB's, by their names.
+    RESTRICT is what it leaves out."""
+    found = {}
+    for part in _parts(create_table):
+        words = [token for token in part if token.kind != "space"]
+        said = [token.text.upper() if token.kind == "word" else "" for token in words]
+        if said[:1] != ["CONSTRAINT"] or said[2:4] != ["FOREIGN", "KEY"]:
+            continue
+        tail = " ".join(said)
+        stated = dict(re.findall(r"\bON (DELETE|UPDATE) (CASCADE|SET NULL|SET DEFAULT|NO ACTION)\b", tail))
+        name = words[1].text[1:-1].replace("``", "`")
+        found[name] = (stated.get("DELETE", "RESTRICT"), stated.get("UPDATE", "RESTRICT"))
+    return found
+
+
 def with_nullness(definition: str, nullness: str) -> str:
     """The definition with `NOT NULL` or `NULL` in it.
 

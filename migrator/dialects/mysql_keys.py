@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from migrator.catalog import ForeignKey
+from migrator.dialects.mysql_definition import actions_of, quote
 from migrator.reference import TableName
 
 Record = Sequence[Any]
@@ -64,10 +65,10 @@ class Keys:
             database, stored: where it is.
             child: how it is called in the answer.
         """
-        rules = self._rules(database, stored)
-        for rows in self._constraints(_OF_TABLE, database, stored):
-            if str(rows[0][1]) == stored:
-                yield _key(rows, rules, child, self._named(str(rows[0][4]), str(rows[0][5])))
+        found = [rows for rows in self._constraints(_OF_TABLE, database, stored) if str(rows[0][1]) == stored]
+        rules = self._rules(database, stored) if found else {}
+        for rows in found:
+            yield _key(rows, rules, child, self._named(str(rows[0][4]), str(rows[0][5])))
 
     def inbound(self, database: str, stored: str, parent: TableName) -> Iterator[ForeignKey]:
         """The keys that refer to a table, of any database.
@@ -110,7 +111,20 @@ class Keys:
     def _rules(self, database: str, name: str) -> dict[str, tuple[str, str]]:
         """ON DELETE and ON UPDATE of a table's keys, by their names."""
         rows = self.connection.execute(sa.text(_RULES), {"database": database, "name": name}).all()
-        return {str(row[1]): (str(row[2]), str(row[3])) for row in rows if str(row[0]) == name}
+        found = {str(row[1]): (str(row[2]), str(row[3])) for row in rows if str(row[0]) == name}
+        return found if found or not self.mariadb else self._stated_rules(database, name)
+
+    def _stated_rules(self, database: str, name: str) -> dict[str, tuple[str, str]]:
+        """MariaDB lists a key to an account that may only read its table, but not the key's actions; the
+        table's text has them."""
+        statement = f"SHOW CREATE TABLE {quote(database)}.{quote(name)}"
+        try:
+            row = self.connection.exec_driver_sql(statement, execution_options={"no_parameters": True}).one()
+        except sa.exc.DBAPIError as error:
+            if error.connection_invalidated:
+                raise
+            return {}
+        return actions_of(str(row[1]))
 
     def _named(self, database: str, name: str) -> TableName:
         """A table of another database keeps its database; one of ours stays portable without."""
@@ -122,7 +136,8 @@ def _key(
     rows: Sequence[Record], rules: Mapping[str, tuple[str, str]], child: TableName, parent: TableName
 ) -> ForeignKey:
     name = str(rows[0][2])
-    on_delete, on_update = rules.get(name, ("NO ACTION", "NO ACTION"))
+    # What is not told is taken to be what costs rows.
+    on_delete, on_update = rules.get(name, ("CASCADE", "CASCADE"))
     return ForeignKey(
         name=name,
         child=child,

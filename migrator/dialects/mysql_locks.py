@@ -103,14 +103,18 @@ def unchecked(connection: Connection) -> list[Blocker]:
     return _told(_rows(connection, _UNCHECKED, {}) or ())
 
 
-def wait_for_leftovers(connection: Connection, sleep: Callable[[float], None] = time.sleep) -> None:
+def wait_for_leftovers(connection: Connection, sleep: Callable[[float], None] = time.sleep) -> bool:
     """Wait while a statement of ours runs in this database for another session: an ALTER goes on when its
     client dies, and the catalog shows nothing of it until it is done. It ends by itself: its own waits are
-    bounded. SHOW PROCESSLIST shows the sessions of our own account without any privilege."""
+    bounded. SHOW PROCESSLIST shows the sessions of our own account without any privilege. Returns whether
+    there was one."""
     pause = 0.1
+    waited = False
     while leftovers(connection):
+        waited = True
         sleep(pause)
         pause = min(2.0, pause * 1.5)
+    return waited
 
 
 def leftovers(connection: Connection) -> list[int]:

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from migrator.dialects.base import Verdict
-from migrator.dialects.mysql_watchdog import bounded
+from migrator.dialects.mysql_watchdog import Patience, bounded
 from migrator.plan import Sql, Step
 from migrator.settings import Settings
 
@@ -38,8 +38,11 @@ MODES = (
 
 _LOCK_WAIT, _KILLED = 1205, 1317
 
-# The rebuild's last moment wants EXCLUSIVE: losing hours of work to one second's wait is no bargain.
+# The rebuild's last moment wants EXCLUSIVE, and everybody queues behind it: the longer it has worked, the
+# more a wait may cost the others, up to `long_lock_timeout_ms`. What the server itself allows where
+# our watchdog cannot end it is a little more.
 _PATIENT_SECONDS = 10
+_SHARE_OF_WORK = 0.05
 
 _VERDICTS: dict[Verdict, frozenset[int]] = {
     "lock-timeout": frozenset({1205, 3572}),  # 3572: NOWAIT
@@ -88,6 +91,23 @@ def short_seconds(settings: Settings) -> int:
 def long_seconds(settings: Settings) -> int:
     """How long a rebuild waits for its last lock."""
     return max(_PATIENT_SECONDS, math.ceil(settings.long_lock_timeout_ms / 1000))
+
+
+def patience(settings: Settings, seconds: int, *, long: bool) -> Patience | None:
+    """Bounds finer than the server's whole seconds; None where the server's is as fine.
+
+    Args:
+        settings: in force.
+        seconds: the server's bound.
+        long: for work that takes its time, which waits twice: at its beginning, when nothing is lost by
+            giving way at once, and at its end, when all of it is.
+    """
+    if settings.lock_timeout_ms >= seconds * 1000:
+        return None
+    first = settings.lock_timeout_ms / 1000
+    if not long:
+        return Patience(first)
+    return Patience(first, max(first, settings.long_lock_timeout_ms / 1000), _SHARE_OF_WORK)
 
 
 def sql_mode(connection: Connection) -> str:
@@ -195,7 +215,7 @@ def is_autocommit(connection: Connection) -> bool:
 
 
 def run(
-    connection: Connection, step: Step, settings: Sequence[str], *, milliseconds: int | None = None
+    connection: Connection, step: Step, settings: Sequence[str], patience: Patience | None = None
 ) -> None:
     """Send the statements of a step, one attempt; `settle` is sent whatever happened.
 
@@ -203,8 +223,7 @@ def run(
         connection: fresh, in autocommit mode.
         step: a step of SQL.
         settings: what its session begins with.
-        milliseconds: a bound of its waits finer than the server's whole seconds; for work that takes
-            long, of the wait at its beginning alone.
+        patience: bounds of its waits finer than the server's whole seconds.
 
     Raises:
         sqlalchemy.exc.DBAPIError: as the driver said it; 1205 where the finer bound was passed.
@@ -215,7 +234,7 @@ def run(
     set_up(connection, settings)
     begin, end = (["START TRANSACTION"], ["COMMIT"]) if work.mode == "transaction" else ([], [])
     try:
-        with _bound(connection, milliseconds, once=work.patience == "long"):
+        with _bound(connection, patience):
             for statement in (*begin, *work.statements, *end):
                 execute(connection, f"{MARKER}{step.name} */ {statement}")
     finally:
@@ -227,19 +246,19 @@ def run(
 
 
 @contextmanager
-def _bound(connection: Connection, milliseconds: int | None, *, once: bool) -> Iterator[None]:
-    if milliseconds is None:
+def _bound(connection: Connection, patience: Patience | None) -> Iterator[None]:
+    if patience is None:
         yield
         return
-    fired = False
+    told = ""
     try:
-        with bounded(connection, MARKER, milliseconds, once=once) as dog:
+        with bounded(connection, MARKER, patience) as dog:
             try:
                 yield
             finally:
-                fired = dog.fired
+                told = dog.told
     except sa.exc.DBAPIError as error:
-        if not fired or error_number(error) != _KILLED or error.orig is None:
+        if not told or error_number(error) != _KILLED or error.orig is None:
             raise
-        text = f"Lock wait timeout exceeded; gave way after {milliseconds} ms"
+        text = f"Lock wait timeout exceeded; {told}"
         raise sa.exc.OperationalError(error.statement, None, type(error.orig)(_LOCK_WAIT, text)) from error

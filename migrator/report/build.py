@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection
 
 from migrator import detect
-from migrator.catalog import Facts
+from migrator.catalog import Facts, State
 from migrator.connect import shown
 from migrator.dialects import Dialect
 from migrator.estimate import Estimate, estimate
@@ -94,13 +94,22 @@ def _reference_report(
     return ReferenceReport(
         reference=reference,
         origin=found.origin,
-        state=facts.state,
+        state=_state(facts, counts),
         counts=counts,
         estimate=guess,
         samples=samples,
         top_missing_parents=missing,
         findings=findings(facts, counts, dialect, found.origin),
     )
+
+
+def _state(facts: Facts, counts: detect.Counts | None) -> State:
+    """Where the server keeps no flag: the journal's proof, unless the count made just now says otherwise."""
+    key = facts.foreign_key
+    journaled = facts.state == "validated" and key is not None and key.validated is None
+    if journaled and counts is not None and counts.orphans(facts.reference):
+        return "enforced"
+    return facts.state
 
 
 def _count(connection: Connection, facts: Facts) -> detect.Counts | None:
