@@ -19,11 +19,14 @@ if TYPE_CHECKING:
         enforce_reference,
         release_reference,
         restore_orphans,
+        restore_set,
         sweep_orphans,
+        sweep_set,
         unvalidate_reference,
         validate_reference,
     )
     from migrator.errors import MigratorError
+    from migrator.operate import Policies
     from migrator.policy import (
         Backfill,
         Chain,
@@ -49,6 +52,7 @@ __all__ = [
     "Keep",
     "Lookup",
     "MigratorError",
+    "Policies",
     "Policy",
     "Reference",
     "Refuse",
@@ -56,7 +60,9 @@ __all__ = [
     "enforce_reference",
     "release_reference",
     "restore_orphans",
+    "restore_set",
     "sweep_orphans",
+    "sweep_set",
     "unvalidate_reference",
     "validate_reference",
 ]
@@ -65,7 +71,12 @@ _POLICIES = (
     "Backfill", "Chain", "CreateParents", "Decisions", "Delete", "Expression", "Keep", "Lookup", "Policy",
     "Refuse", "SetNull",
 )  # fmt: skip
-_HOME = {**dict.fromkeys(_POLICIES, "policy"), "MigratorError": "errors", "Reference": "reference"}
+_HOME = {
+    **dict.fromkeys(_POLICIES, "policy"),
+    "MigratorError": "errors",
+    "Policies": "operate",
+    "Reference": "reference",
+}
 
 
 def __getattr__(name: str) -> Any:

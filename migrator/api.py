@@ -1,11 +1,11 @@
-"""The six operations as plain functions, typed: type checkers cannot see custom operations on `op`.
+"""The operations as plain functions, typed: type checkers cannot see custom operations on `op`.
 
 Inside a revision they act on the migration that runs; with `bind` they act on that database.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from alembic import op
@@ -17,6 +17,8 @@ from migrator.operations import OPERATIONS
 from migrator.plan import Operation
 from migrator.policy import Policy
 from migrator.reference import Reference
+from migrator.set_operations import RestoreSet, SweepSet
+from migrator.sets import SetSwept, restore_together, sweep_together
 from migrator.settings import Settings, resolve
 
 Bind = Engine | Connection
@@ -125,6 +127,70 @@ def unvalidate_reference(
 ) -> Mapping[str, Any]:
     """Undo `validate_reference`, as far as it was ours: back to enforced. See `sweep_orphans`."""
     return _do("unvalidate", reference, {}, bind, settings, progress)
+
+
+def sweep_set(
+    references: Sequence[Reference | str],
+    *,
+    on_null: Policy | None = None,
+    on_dangling: Policy | None = None,
+    policies: Mapping[str, Policies] | None = None,
+    max_orphan_share: float | None = None,
+    batch_size: int | None = None,
+    bind: Bind | None = None,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> SetSwept:
+    """Sweep several references as one set, in the order of what refers to what, again until nothing changes:
+    a post that is deleted makes orphans of its replies, through a reference that is not declared yet.
+    Stopped anywhere, the same call goes on.
+
+    Args:
+        references: in any order.
+        on_null, on_dangling, max_orphan_share, batch_size: for each of them, as in `sweep_orphans`.
+        policies: by the text of a reference: what to do with its orphans instead.
+        bind, settings, progress: as in `sweep_orphans`.
+
+    Returns:
+        With `bind`: the order, and how many orphans of each reference were settled in each round.
+
+    Raises:
+        MigratorError: see `migrator.errors`. A refusal comes before the first change of its own reference in
+            its round; what was done before stands, and `restore_set` takes it back.
+    """
+    operation = SweepSet(
+        references,
+        policies,
+        on_null=on_null,
+        on_dangling=on_dangling,
+        max_orphan_share=max_orphan_share,
+        batch_size=batch_size,
+    )
+    if bind is None:
+        op.invoke(operation)
+        return SetSwept()
+    return sweep_together(
+        operation.references,
+        lambda one: operation.policies.get(str(one)) or Policies.of(one, on_null, on_dangling),
+        bind=bind,
+        settings=settings or resolve({"max_orphan_share": max_orphan_share, "batch_size": batch_size}),
+        progress=progress,
+    )
+
+
+def restore_set(
+    references: Sequence[Reference | str],
+    *,
+    bind: Bind | None = None,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Undo `sweep_set`: the rows of all references come back together; never overwrite."""
+    operation = RestoreSet(references)
+    if bind is None:
+        op.invoke(operation)
+        return
+    restore_together(operation.references, bind=bind, settings=settings, progress=progress)
 
 
 def _do(

@@ -91,6 +91,8 @@ LEASE = sa.Table(
 
 #: The operations whose effects are in force until they are taken back.
 FORWARD = ("adopt", "sweep", "enforce", "validate")
+#: Where a run's facts say to which set of references, and to which round of it, the run belongs.
+SET = "set"
 
 
 @dataclass(frozen=True)

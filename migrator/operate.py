@@ -79,6 +79,7 @@ def operate(
     settings: Settings | None = None,
     progress: Progress | None = None,
     heads: Sequence[str] | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> Mapping[str, Any]:
     """Carry out one operation on one reference.
 
@@ -91,6 +92,7 @@ def operate(
         progress: whom to tell.
         heads: inside Alembic: where it believes the database to be. An inverse then takes back first what
             stands on what it is to take back, because Alembic does not know of that.
+        facts: for an upgrade: what else the journal is to keep of the run, from its beginning.
 
     Returns:
         What the run counted.
@@ -108,7 +110,7 @@ def operate(
     try:
         with lock.hold(sessions) as check:
             chosen = policies or Policies.of(reference)
-            work = _Operation(sessions, operation, reference, chosen, progress, heads)
+            work = _Operation(sessions, operation, reference, chosen, progress, heads, facts or {})
             return work.forward(check) if operation in FORWARD else work.back(check)
     except sa.exc.DBAPIError as error:
         raise translate(sessions.dialect.verdict(error), error) from error
@@ -149,6 +151,7 @@ class _Operation:
     policies: Policies
     progress: Progress
     heads: Sequence[str] | None
+    more: Mapping[str, Any]
 
     def forward(self, check: Callable[[], None]) -> Mapping[str, Any]:
         """Preflight, then the plan; a refusal leaves nothing of ours behind."""
@@ -159,6 +162,9 @@ class _Operation:
         with self.sessions.open() as connection:
             journal.ensure(connection)
             run = journal.start(connection, self.reference, self.operation, self.policies.to_json())
+            if self.more:
+                run = replace(run, facts={**run.facts, **self.more})
+                journal.record(connection, run, facts=run.facts)
         return self._run(check, run, self._plan(facts, frozenset()))
 
     def back(self, check: Callable[[], None]) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""The entry point through which Alembic finds the six operations.
+"""The entry point through which Alembic finds our operations.
 
 Alembic imports this module from inside its own import, half initialised. So nothing is imported at the
 top, and registration happens in `setup`, when `alembic.operations` is there.
@@ -11,7 +11,8 @@ def setup(plugin):  # type: ignore[no-untyped-def]  # naming its type would impo
     Args:
         plugin: Alembic's `Plugin`, which collects autogenerate comparators.
     """
-    from migrator import autogenerate, operations
+    from migrator import autogenerate, operations, set_operations
 
     operations.register()
+    set_operations.register()
     autogenerate.register(plugin)

@@ -38,7 +38,7 @@ def restore(context: Context, facts: Facts) -> dict[str, Any]:
         # An upgrade that died in its sweep leaves its list.
         Worklist.of(context.dialect, context.reference, facts.child).drop(connection)
         mirrors = quarantine.mirrors(connection, context.reference)
-    restored = _removed(context, mirrors, size)
+    restored = removed_back(context, mirrors, size)
     for mirror in mirrors:
         restored += restore_mirror(context, mirror, size, CHANGED).restored
     _created(context, facts, mirrors, size)
@@ -65,9 +65,9 @@ def restore(context: Context, facts: Facts) -> dict[str, Any]:
     return {"restored": restored, "conflicts": conflicts, "kept": kept, "sentinels": sentinels}
 
 
-def _removed(context: Context, mirrors: Sequence[Mirror], size: BatchSize) -> int:
+def removed_back(context: Context, mirrors: Sequence[Mirror], size: BatchSize) -> int:
     """Removed rows, table after table; again while that still brings some back: tables that refer to
-    each other in a circle have no first one."""
+    each other in a circle have no first one. Returns how many came back."""
     total = 0
     while True:
         done = [restore_mirror(context, mirror, size, DELETED) for mirror in mirrors]
@@ -78,7 +78,7 @@ def _removed(context: Context, mirrors: Sequence[Mirror], size: BatchSize) -> in
         if not restored:
             break
     untied = untie(context, mirrors)
-    return total + untied + (_removed(context, mirrors, size) if untied else 0)
+    return total + untied + (removed_back(context, mirrors, size) if untied else 0)
 
 
 def _created(context: Context, facts: Facts, mirrors: Sequence[Mirror], size: BatchSize) -> None:

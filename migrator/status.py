@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from migrator import journal
+from migrator.journal import SET
 
 SCHEMA = "migrator.status/1"
 #: A running run that has said nothing for this long, in seconds, is called silent: a long statement,
@@ -33,7 +34,7 @@ class StepStatus:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """One run with its steps."""
+    """One run with its steps; of a set of references that are swept together, also its round."""
 
     id: str
     reference: str
@@ -46,6 +47,7 @@ class RunStatus:
     message: str | None
     counts: Mapping[str, Any]
     steps: Sequence[StepStatus]
+    round: int | None = None
 
     @property
     def current(self) -> StepStatus | None:
@@ -87,6 +89,7 @@ def _run(connection: Connection, run: journal.Run) -> RunStatus:
         run.message,
         run.counts,
         [_step(step) for step in journal.steps(connection, run)],
+        run.facts.get(SET, {}).get("round"),
     )
 
 

@@ -9,9 +9,13 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 
 from migrator.arguments import policies_from, settings_from
-from migrator.operate import operate
+from migrator.errors import UsageError
+from migrator.operate import Policies, operate
 from migrator.operations import ReferenceOperation
 from migrator.progress import LogProgress
+from migrator.reference import Reference
+from migrator.set_operations import SetOperation, SweepSet
+from migrator.sets import restore_together, sweep_together
 
 
 def x_arguments(context: MigrationContext) -> Mapping[str, Any]:
@@ -54,3 +58,39 @@ def carry_out(operations: Operations, operation: ReferenceOperation) -> None:
             progress=LogProgress(),
             heads=context.get_current_heads(),
         )
+
+
+def carry_out_set(operations: Operations, operation: SetOperation) -> None:
+    """Run one of the two that take several references.
+
+    Raises:
+        UsageError: Alembic writes a script: how many rounds there will be, only the run finds out.
+        MigratorError: a `CommandError` to Alembic, which prints its one line.
+    """
+    context = operations.migration_context
+    if context.as_sql:
+        verb = "sweep_orphans" if isinstance(operation, SweepSet) else "restore_orphans"
+        order = operation.references if isinstance(operation, SweepSet) else operation.references[::-1]
+        raise UsageError(
+            "A set of references is swept until nothing changes, which a script cannot know beforehand.",
+            hint="For a script, write one operation after the other: "
+            + "; ".join(f'op.{verb}("{reference}")' for reference in order)
+            + ".",
+        )
+    assert context.connection is not None
+    bind, heads, arguments = context.connection, context.get_current_heads(), x_arguments(context)
+    options = dict(operation.options)
+    null, dangling = options.pop("on_null", None), options.pop("on_dangling", None)
+    settings = settings_from(arguments, **options)
+
+    def policies(reference: Reference) -> Policies:
+        own = operation.policies.get(str(reference))
+        on_null, on_dangling = (own.on_null, own.on_dangling) if own else (null, dangling)
+        return policies_from(arguments, reference, on_null, on_dangling)
+
+    progress, references = LogProgress(), operation.references
+    with context.autocommit_block():
+        if isinstance(operation, SweepSet):
+            sweep_together(references, policies, bind=bind, settings=settings, progress=progress, heads=heads)
+        else:
+            restore_together(references, bind=bind, settings=settings, progress=progress, heads=heads)

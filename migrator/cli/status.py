@@ -63,7 +63,7 @@ def _show(console: Console, runs: list[status.RunStatus]) -> None:
         table.add_row(
             run.id,
             run.reference,
-            run.operation,
+            run.operation if run.round is None else f"{run.operation}, round {run.round}",
             state,
             f"{step.name} ({step.state})" if step else "",
             rows,

@@ -63,8 +63,16 @@ class Nursery:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def run(self, url: str, verb: str, revision: str, *x: str, kill: Kill | None = None) -> Ended:
-        """One run of `alembic -x ... <verb> <revision>`."""
+    def run(
+        self,
+        url: str,
+        verb: str,
+        revision: str,
+        *x: str,
+        kill: Kill | None = None,
+        versions: Path | None = None,
+    ) -> Ended:
+        """One run of `alembic -x ... <verb> <revision>`; of the revisions in a folder, where one is named."""
         request = {
             "x": [f"url={url}", *ARGUMENTS, *x],
             "verb": verb,
@@ -72,6 +80,7 @@ class Nursery:
             "at": kill.at if kill else None,
             "moment": kill.moment if kill else "",
             "only_writes": kill.only_writes if kill else False,
+            "versions": str(versions) if versions else None,
         }
         assert self._process.stdin is not None
         assert self._process.stdout is not None

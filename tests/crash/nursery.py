@@ -86,6 +86,8 @@ def child(request: dict[str, Any], log: int) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     config = Config(str(ROOT / "alembic.ini"), cmd_opts=Namespace(x=request["x"]))
     config.attributes["configure_logger"] = False
+    if request["versions"]:
+        config.set_main_option("version_locations", request["versions"])
     try:
         getattr(command, request["verb"])(config, request["revision"])
     except MigratorError as error:

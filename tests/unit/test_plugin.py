@@ -26,12 +26,14 @@ WORDS = (
     "release_reference",
     "validate_reference",
     "unvalidate_reference",
+    "sweep_set",
+    "restore_set",
 )
 
 
 @pytest.mark.parametrize("first", FIRST)
 def test_the_operations_are_registered_whoever_is_imported_first(first: str) -> None:
-    """Each import order ends with all six operations on `op` and their renderers known."""
+    """Each import order ends with all operations on `op` and their renderers known."""
     program = (
         f"import {first}\n"
         "from alembic import op\n"
@@ -55,6 +57,22 @@ def test_each_operation_reverses_to_its_inverse_and_back() -> None:
         again = operation.reverse().reverse()
         assert type(again) is cls
         assert str(again.reference) == "post.user_id -> user.id"
+
+
+def test_a_set_reverses_to_its_inverse_and_is_rendered() -> None:
+    """With its references in their order."""
+    from alembic.autogenerate.render import renderers
+
+    from migrator.set_operations import RestoreSet, SweepSet
+
+    operation = SweepSet(["reply.post_id -> post.id", "post.user_id -> user.id"], on_null="delete")
+    back = operation.reverse()
+    assert type(back) is RestoreSet
+    assert type(back.reverse()) is SweepSet
+    assert back.reverse().options == {"on_null": "delete"}
+    assert back.to_diff_tuple() == ("restore_set", "post.user_id -> user.id", "reply.post_id -> post.id")
+    text = "op.sweep_set(['post.user_id -> user.id', 'reply.post_id -> post.id'])"
+    assert renderers.dispatch(operation)(None, operation) == text
 
 
 def test_every_name_the_package_promises_can_be_imported() -> None:
