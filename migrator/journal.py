@@ -182,6 +182,7 @@ def start(connection: Connection, reference: Reference, operation: str, policy: 
                 policy=_policy_text(policy),
                 actor=actor(),
                 requested=None,
+                message=None,
             )
         )
         return run
@@ -220,6 +221,11 @@ def heartbeat(connection: Connection, run: Run) -> str | None:
     connection.execute(sa.update(RUN).where(RUN.c.id == run.id).values(heartbeat_at=now()))
     requested: str | None = connection.scalar(sa.select(RUN.c.requested).where(RUN.c.id == run.id))
     return requested
+
+
+def waits(connection: Connection, run: Run, reason: str | None) -> None:
+    """Say why the run waits between two batches; None when it goes on."""
+    connection.execute(sa.update(RUN).where(RUN.c.id == run.id).values(message=reason, heartbeat_at=now()))
 
 
 def request(connection: Connection, what: str | None) -> list[Run]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import sqlalchemy as sa
@@ -32,6 +32,14 @@ class Settings:
         long_lock_timeout_ms: the same for steps that block nobody while they wait (VALIDATE).
         long_transaction: a transaction older than this stops the run before a blocking step.
         parent_first: whether a blocking step locks the parent before the child (PostgreSQL).
+        max_replica_lag: a replica that is further behind than this, in seconds, holds the batches; 0 is off.
+        replica_url: the replicas that are asked themselves, with white space between them: MySQL and MariaDB
+            know no other way. Without it PostgreSQL is asked who follows it.
+        replica_lag_query: what they are asked in place of their own status: a SELECT of seconds.
+        max_active_sessions: more sessions at work than this on the server hold the batches; 0 is off.
+        max_lock_waiters: more sessions waiting for a lock than this hold the batches; 0 is off.
+        wait_for_autovacuum: whether an autovacuum at work on the child table holds the batches (PostgreSQL).
+        log: how progress is told: `auto` (bars on a terminal, else lines), `plain` (lines) or `json`.
     """
 
     batch_size: int = 1000
@@ -47,6 +55,24 @@ class Settings:
     long_lock_timeout_ms: int = 5000
     long_transaction: float = 300.0
     parent_first: bool = True
+    max_replica_lag: float = 0.0
+    replica_url: str = field(default="", repr=False)  # it may hold a password
+    replica_lag_query: str = ""
+    max_active_sessions: int = 0
+    max_lock_waiters: int = 0
+    wait_for_autovacuum: bool = False
+    log: str = "auto"
+
+
+# Where nought means none, or off.
+_ZERO_IS_FINE = (
+    "pause_ms",
+    "max_orphan_share",
+    "max_replica_lag",
+    "max_active_sessions",
+    "max_lock_waiters",
+)
+_LOGS = ("auto", "plain", "json")
 
 
 def resolve(flags: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -72,11 +98,21 @@ def resolve(flags: Mapping[str, Any] | None = None, environ: Mapping[str, str] |
             said = environ.get(source)
         if said is not None:
             values[setting.name] = _value(source, said, type(setting.default))
+    if values.get("log", "auto") not in _LOGS:
+        raise UsageError(f"log must be one of {', '.join(_LOGS)}, not {values['log']!r}.")
     return Settings(**values)
+
+
+def asked_for_json(flags: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> bool:
+    """Whether `log` says json, whatever else is wrong with the settings."""
+    environ = os.environ if environ is None else environ
+    return str(flags.get("log") or environ.get("MIGRATOR_LOG", "")).strip() == "json"
 
 
 def _value(source: str, said: Any, kind: type) -> Any:
     text = str(said).strip()
+    if kind is str:
+        return text
     if kind is bool:
         if text.lower() in ("1", "true", "yes", "on", "0", "false", "no", "off"):
             return text.lower() in ("1", "true", "yes", "on")
@@ -86,7 +122,7 @@ def _value(source: str, said: Any, kind: type) -> Any:
     except ValueError:
         what = "a whole number" if kind is int else "a number"
         raise UsageError(f"{source} must be {what}, not {text!r}.") from None
-    zero_is_fine = source.lower().endswith(("pause_ms", "max_orphan_share"))
+    zero_is_fine = source.lower().endswith(_ZERO_IS_FINE)
     if not math.isfinite(number):  # NaN is neither above nor below any bound
         raise UsageError(f"{source} must be a number, not {text!r}.")
     if number < 0 or (number == 0 and not zero_is_fine):

@@ -30,6 +30,7 @@ class StepStatus:
     total: int | None = None
     rate: float | None = None
     eta_seconds: float | None = None
+    scanned: int | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class RunStatus:
     counts: Mapping[str, Any]
     steps: Sequence[StepStatus]
     round: int | None = None
+    waiting: str | None = None
 
     @property
     def current(self) -> StepStatus | None:
@@ -90,6 +92,7 @@ def _run(connection: Connection, run: journal.Run) -> RunStatus:
         run.counts,
         [_step(step) for step in journal.steps(connection, run)],
         run.facts.get(SET, {}).get("round"),
+        waiting=run.message if run.state == "running" else None,
     )
 
 
@@ -112,6 +115,7 @@ def _step(step: Mapping[str, Any]) -> StepStatus:
         total,
         round(rate, 1) if rate else None,
         round(left, 1) if left is not None else None,
+        detail.get("rows"),
     )
 
 

@@ -1,4 +1,4 @@
-"""Stopping at a safe point: Ctrl-C, SIGTERM, and `migrator pause`.
+"""Stopping at a safe point: Ctrl-C, SIGTERM, `migrator pause`, and waiting there for a busy server.
 
 A signal is only noted; the run stops after its batch or statement, and the same command goes on from
 there. A second Ctrl-C does not wait: the batch in flight is rolled back by its database, and the same
@@ -24,9 +24,13 @@ from migrator.context import Progress
 from migrator.errors import Interrupted, Stopped
 from migrator.journal import Run
 from migrator.sessions import Sessions
+from migrator.throttle import Throttle
 
 #: Seconds between two looks at the journal for a `migrator pause`.
 _LOOK_EVERY = 1.0
+#: Seconds between two lines that say why a run waits.
+_SAY_EVERY = 30.0
+_NUMBER = re.compile(r"\d+")
 _PASSWORD = re.compile(r"(?<=://)([^:@/\s]*):[^@/\s]*@")
 
 
@@ -77,30 +81,53 @@ class Gate:
     lock: Callable[[], None]
     progress: Progress
     looked: float = field(default=0.0)
+    throttle: Throttle = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.throttle = Throttle(self.sessions, self.run.reference.child)
 
     def __call__(self) -> None:
         """Return when the run may go on.
 
         Raises:
             Stopped, Interrupted: a signal has come; the message holds the command that goes on.
+            PreflightRefused: on the first call: a throttle that is set cannot be read.
         """
         self.signalled()
         if time.monotonic() - self.looked < _LOOK_EVERY:
             return
         self.lock()
-        told = False
-        while self._paused():
-            if not told:
-                self.progress.note(f"paused: {self.run.operation} of {self.run.reference}; `migrator resume`")
-                told = True
+        began = said = 0.0
+        before = ""
+        while reason := self._reason():
+            now = time.monotonic()
+            began = began or now
+            kind = _NUMBER.sub("", reason)  # a lag that grows is the same news
+            if kind != before or now - said >= _SAY_EVERY:
+                self.progress.note(reason)
+                said, before = now, kind
+            self._tell(reason)
             time.sleep(_LOOK_EVERY)
             self.signalled()
             self.lock()
+        if began:
+            self._tell(None)
+            self.progress.note(f"going on after {time.monotonic() - began:.0f} s")
         self.looked = time.monotonic()
 
-    def _paused(self) -> bool:
+    def _reason(self) -> str | None:
+        """Why to wait; also says that we live."""
         with self.sessions.open() as connection:
-            return journal.heartbeat(connection, self.run) == "pause"
+            requested = journal.heartbeat(connection, self.run)
+        if requested == "pause":
+            return f"paused: {self.run.operation} of {self.run.reference}; `migrator resume`"
+        reason = self.throttle.reason()
+        return f"waiting: {reason}" if reason else None
+
+    def _tell(self, reason: str | None) -> None:
+        """`migrator status` reads it in the journal."""
+        with self.sessions.open() as connection:
+            journal.waits(connection, self.run, reason)
 
     def signalled(self) -> None:
         """Raise where a signal has come; see `__call__`."""

@@ -12,7 +12,7 @@ from migrator.arguments import policies_from, settings_from
 from migrator.errors import UsageError
 from migrator.operate import Policies, operate
 from migrator.operations import ReferenceOperation
-from migrator.progress import LogProgress
+from migrator.progress import telling
 from migrator.reference import Reference
 from migrator.set_operations import SetOperation, SweepSet
 from migrator.sets import restore_together, sweep_together
@@ -48,14 +48,14 @@ def carry_out(operations: Operations, operation: ReferenceOperation) -> None:
     assert context.connection is not None
     bind = context.connection
     # Commits what the revision did so far; no lock of Alembic's is then in our way.
-    with context.autocommit_block():
+    with context.autocommit_block(), telling(settings.log) as progress:
         operate(
             bind,
             operation.operation,
             operation.reference,
             policies=policies,
             settings=settings,
-            progress=LogProgress(),
+            progress=progress,
             heads=context.get_current_heads(),
         )
 
@@ -88,8 +88,8 @@ def carry_out_set(operations: Operations, operation: SetOperation) -> None:
         on_null, on_dangling = (own.on_null, own.on_dangling) if own else (null, dangling)
         return policies_from(arguments, reference, on_null, on_dangling)
 
-    progress, references = LogProgress(), operation.references
-    with context.autocommit_block():
+    references = operation.references
+    with context.autocommit_block(), telling(settings.log) as progress:
         if isinstance(operation, SweepSet):
             sweep_together(references, policies, bind=bind, settings=settings, progress=progress, heads=heads)
         else:

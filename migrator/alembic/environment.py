@@ -21,8 +21,9 @@ from migrator.errors import MigratorError, Stopped
 from migrator.naming import is_own_table
 from migrator.offline.version_table import only_if_missing
 from migrator.operate import translate
+from migrator.progress import as_json
 from migrator.sessions import Sessions
-from migrator.settings import database_url
+from migrator.settings import asked_for_json, database_url
 from migrator.stopping import resume_command
 from migrator.turning import check_finished
 
@@ -37,6 +38,8 @@ def run() -> None:
         name: value for name, value in context.get_x_argument(as_dictionary=True).items() if value is not None
     }
     check_names(arguments)
+    if asked_for_json(arguments):
+        as_json()
     url = database_url(arguments.get("url"), context.config.get_main_option("sqlalchemy.url"))
     if context.is_offline_mode():
         _offline(url, arguments)

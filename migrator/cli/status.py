@@ -56,17 +56,16 @@ def _show(console: Console, runs: list[status.RunStatus]) -> None:
     table = Table("run", "reference", "operation", "state", "step", "rows", "rate", "left", box=None)
     for run in runs:
         step = run.current
-        state = run.state
+        state = "waiting" if run.waiting and run.state == "running" else run.state
         if run.silent_seconds > status.SILENT_AFTER:
             state = f"{state}, silent {run.silent_seconds:.0f} s"
-        rows = f"{step.done:,} of {step.total:,}" if step and step.done is not None and step.total else ""
         table.add_row(
             run.id,
             run.reference,
             run.operation if run.round is None else f"{run.operation}, round {run.round}",
             state,
             f"{step.name} ({step.state})" if step else "",
-            rows,
+            _rows(step),
             f"{step.rate:,.0f}/s" if step and step.rate else "",
             f"{step.eta_seconds:.0f} s" if step and step.eta_seconds is not None else "",
         )
@@ -74,3 +73,11 @@ def _show(console: Console, runs: list[status.RunStatus]) -> None:
     for run in runs:
         if run.message:
             console.print(f"{run.id}: {run.message}")
+
+
+def _rows(step: status.StepStatus | None) -> str:
+    if step is None:
+        return ""
+    if step.done is not None and step.total:
+        return f"{step.done:,} of {step.total:,}"
+    return f"{step.scanned:,} looked at" if step.scanned and step.state == "running" else ""

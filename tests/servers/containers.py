@@ -61,6 +61,18 @@ class Container:
         self._container.remove(force=True, v=True)
         self._close()
 
+    @property
+    def address(self) -> str:
+        """Where other containers find it."""
+        self._container.reload()
+        networks = self._container.attrs["NetworkSettings"]["Networks"]
+        return next(str(each["IPAddress"]) for each in networks.values())
+
+    def published(self, port: int) -> int:
+        """The port of this machine that leads to one of its own."""
+        self._container.reload()
+        return int(self._container.ports[f"{port}/tcp"][0]["HostPort"])
+
     def run(self, argv: list[str], environment: dict[str, str], script: str) -> tuple[int, str, str]:
         """Run a program in it, fed from a file there."""
         name = f"script-{secrets.token_hex(4)}"
@@ -78,6 +90,7 @@ def start_server(
     settings: Sequence[str] = (),
     dedicated: bool = False,
     keep: bool = False,
+    also_publish: int | None = None,
 ) -> Server:
     """Start a server and wait until it answers.
 
@@ -86,6 +99,7 @@ def start_server(
         settings: further options for the server's command line.
         dedicated: one test may stop it.
         keep: it outlives this process.
+        also_publish: one more port of the container, for what a test starts beside the server.
 
     Raises:
         RuntimeError: it cannot be had; the message says why.
@@ -98,6 +112,8 @@ def start_server(
     prepared.with_command([*SETTINGS[recipe.family], *settings])
     # A port of our choice, because one of the engine's choice changes at every restart.
     prepared.with_bind_ports(PORTS[recipe.family], _free_port())
+    if also_publish is not None:
+        prepared.with_bind_ports(also_publish, _free_port())
     prepared.with_kwargs(labels={LABEL: KEPT if keep else _owner()}, shm_size="256m")
     try:
         prepared.start()
