@@ -54,12 +54,21 @@ class Sql:
 
 @dataclass(frozen=True)
 class Sweep:
-    """The batch loop that finds orphans, sets them aside and applies the policy."""
+    """The batch loop that finds orphans, sets them aside and applies the policy.
+
+    Args:
+        on_null, on_dangling: the policies.
+        delta: sweep what slipped in after the first sweep, until a scan finds nothing.
+        scan_only: list them and ask whether the run may go on; change nothing.
+        server_looks: a later step has the server look at every row for dangling ones and comes back here
+            when it meets one, so a delta without a NULL needs no scan of its own.
+    """
 
     on_null: Policy
     on_dangling: Policy
-    delta: bool = False  # what slipped in after the first sweep
-    scan_only: bool = False  # list them and ask whether the run may go on; change nothing
+    delta: bool = False
+    scan_only: bool = False
+    server_looks: bool = False
 
 
 @dataclass(frozen=True)
@@ -146,7 +155,7 @@ def validate_plan(facts: Facts, dialect: Dialect, on_null: Policy, on_dangling: 
     delta = Step(
         "sweep-delta",
         f"sweep the orphans of {facts.reference} that slipped in since the first sweep",
-        Sweep(on_null, on_dangling, delta=True),
+        Sweep(on_null, on_dangling, delta=True, server_looks=dialect.validates_foreign_keys),
         lock="row locks on the batch",
         blocks="writers of the same rows, for one batch",
     )

@@ -50,6 +50,21 @@ class Problem:
     fix: str
 
 
+def no_key(child: Table, fix: str) -> Problem:
+    """What it means that a table has no key: nothing worse than whole rows compared, where a row has an
+    address."""
+    lacks = f"{child.name} has no primary key and no NULL-free unique key"
+    if child.address is None:
+        return Problem("refuse", "no-key", f"{lacks}: its rows cannot be named.", fix)
+    return Problem(
+        "warn",
+        "no-key",
+        f"{lacks}: its rows are named by their {child.address.column}, and a changed row is found again only "
+        "while all its columns are as we left them.",
+        fix,
+    )
+
+
 @dataclass(frozen=True)
 class Blocker:
     """A session that holds what we want. Never its query's text: that may hold values."""
@@ -83,6 +98,8 @@ class Dialect:
 
     family = "other"
     ddl_is_transactional = False
+    #: Whether its validate step has the server look at every row, and comes back to the sweep on a violation.
+    validates_foreign_keys = False
 
     def __init__(self, sa_dialect: sa.Dialect) -> None:
         self.sa = sa_dialect

@@ -7,9 +7,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+_RUNS_OF_PLAIN = 5
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -79,7 +80,15 @@ def plain() -> Contestant:
 
     def run(url: str) -> Outcome:
         command = [sys.executable, "-W", "ignore", "-m", "tests.benchmarks.plain_alembic", url]
-        return _process(command, {}, phase=_told_phase)
+        outcome = _process(command, {}, phase=_told_phase)
+        for _ in range(_RUNS_OF_PLAIN - 1):
+            if not outcome.refusal:
+                break
+            # Chosen as the victim of a deadlock with the writers; its user runs it again.
+            more = _process(command, {}, phase=_told_phase)
+            phases = (*outcome.phases, ("again after an error", more.phases[0][1]), *more.phases[1:])
+            outcome = replace(more, seconds=outcome.seconds + more.seconds, phases=phases)
+        return outcome
 
     return Contestant("plain Alembic", run)
 

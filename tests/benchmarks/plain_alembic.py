@@ -25,8 +25,6 @@ def main(url: str) -> None:
             op.execute(
                 f"DELETE FROM post p WHERE NOT EXISTS (SELECT 1 FROM {quoted} u WHERE u.id = p.user_id)"
             )
-        _say("create index")
-        op.create_index("ix_post_user_id", "post", ["user_id"])
         _say("create foreign key")
         op.create_foreign_key("fk_post_user_id_user", "post", "user", ["user_id"], ["id"])
         _say("alter column")

@@ -22,7 +22,7 @@ from sqlalchemy.engine import Connection
 
 # A pause between two operations, in seconds: an application waits for people; a loop without one would
 # measure how two cores are shared and not what a migration holds up.
-THINK = 0.004
+THINK = 0.010
 
 
 @dataclass(frozen=True)
