@@ -22,7 +22,7 @@ def build(database: Database, *, posts: int, users: int, share: float) -> None:
 
 
 def _past_everyone(database: Database) -> None:
-    """New users get keys that no post names: the users who left had keys once, so the counter is past them."""
+    """New users get keys that no post names: users who left had keys once, so the counter is past them."""
     with database.engine.begin() as connection:
         highest = connection.exec_driver_sql("SELECT max(user_id) FROM post").scalar_one()
         if database.family == "postgresql":
