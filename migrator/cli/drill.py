@@ -48,6 +48,12 @@ FORMATS = ("text", "json", "html", "markdown")
     help="Check the relationships and defaults of these models too, such as blog.models:Base.",
 )
 @click.option("--chaos", is_flag=True, help="Kill the migration, cut its connection, hold locks against it.")
+@click.option("--load", is_flag=True, help="Up and down once more while an application writes.")
+@click.option(
+    "--load-command",
+    metavar="COMMAND",
+    help="The same with your own load: started with the copy's URL in MIGRATOR_URL and DATABASE_URL.",
+)
 @click.option(
     "--seed",
     type=int,
@@ -72,6 +78,8 @@ def command(
     arguments: tuple[str, ...],
     models: str | None,
     chaos: bool,
+    load: bool,
+    load_command: str | None,
     seed: int | None,
     quick: bool,
     form: str | None,
@@ -89,6 +97,7 @@ def command(
     Examples:
       migrator drill --url postgresql://me@db/blog
       migrator drill --url mysql://me@db/blog --config app/alembic.ini --output drill.html
+      migrator drill --url mysql://me@db/blog --load-command 'locust --headless -f load.py'
       migrator drill --url postgresql://me@staging/blog --mark-staging
       migrator drill --url postgresql://me@staging/blog --in-place
 
@@ -110,6 +119,11 @@ def command(
         raise UsageError(
             "--keep and --from are for a drill on a copy.", hint="Leave them out, or leave --in-place out."
         )
+    if place == "in-place" and (load or load_command):
+        raise UsageError(
+            "A load writes rows that stay: --load and --load-command are for a drill on a copy.",
+            hint="Leave them out, or leave --in-place out.",
+        )
     form = format_for(form, output, FORMATS)
     from migrator.drill.run import Request, drill
     from migrator.references import load_object
@@ -128,6 +142,8 @@ def command(
         chaos=chaos,
         seed=random.randrange(10**6) if seed is None else seed,
         mappers=mappers,
+        load=load or load_command is not None,
+        command=load_command,
     )
     with _terminated_like_interrupted(), _telling() as tell:
         result = drill(request, tell)

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from migrator import __version__
 from migrator.drill.model import Drill, describe
-from migrator.drill.text import size
+from migrator.drill.text import felt, size
 
 #: What a bar in the timeline shows at least, in percent of its width.
 _THINNEST = 0.4
@@ -45,6 +45,7 @@ def to_html(drill: Drill) -> str:
         seconds=seconds,
         describe=describe,
         size=size,
+        felt=felt,
     )
     bars = dict(_bars(drill))
     return environment.get_template("drill.html.j2").render(drill=drill, bars=bars, version=__version__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from migrator.drill.model import SCHEMA, ActResult, Cost, Drill, Part
+from migrator.drill.model import SCHEMA, ActResult, Cost, Drill, Felt, Part
 from migrator.fingerprint import Difference
 from migrator.report.json import head
 
@@ -49,6 +49,7 @@ def _act(act: ActResult) -> dict[str, Any]:
             {
                 **asdict(step),
                 "seconds": round(step.seconds, 3),
+                "felt": _felt(step.felt),
                 "parts": [_part(part) for part in step.parts],
             }
             for step in act.steps
@@ -60,7 +61,13 @@ def _act(act: ActResult) -> dict[str, Any]:
 
 
 def _part(part: Part) -> dict[str, Any]:
-    return {**asdict(part), "seconds": round(part.seconds, 3)}
+    return {**asdict(part), "seconds": round(part.seconds, 3), "felt": _felt(part.felt)}
+
+
+def _felt(felt: Felt | None) -> dict[str, Any] | None:
+    if felt is None:
+        return None
+    return {**asdict(felt), "worst": round(felt.worst, 4), "p99": round(felt.p99, 4)}
 
 
 def _cost(cost: Cost) -> dict[str, Any]:

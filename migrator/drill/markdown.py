@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from migrator.drill.model import ActResult, Cost, Drill, RevisionStep, Status, Ticked, describe
-from migrator.drill.text import size
+from migrator.drill.text import felt, size
 from migrator.report.markdown import code, escaped, table
 
 _MARKS: dict[Status, str] = {"passed": "✓", "differs": "≠", "failed": "✗", "skipped": "–"}
@@ -79,7 +79,8 @@ def _timeline(acts: Iterable[ActResult]) -> Iterator[tuple[str, ...]]:
 
 def _told(step: RevisionStep) -> str:
     parts = ", ".join(f"{part.name} {part.seconds:.1f} s" for part in step.parts)
-    return "; ".join([*([parts] if parts else []), *step.notes])
+    stall = [felt(step.felt)] if step.felt else []
+    return "; ".join([*stall, *([parts] if parts else []), *step.notes])
 
 
 def _number(value: int | None) -> str:

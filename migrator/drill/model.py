@@ -18,6 +18,29 @@ Ticked = Literal["proved", "disproved", "open"]
 
 
 @dataclass(frozen=True)
+class Felt:
+    """What the application felt meanwhile, where it was at work.
+
+    Args:
+        operations: how many of its transactions were under way at some time in it.
+        worst: how long the longest of them took, in seconds: the worst stall.
+        p99: how long all but a hundredth of them took at most.
+        name: what the longest was doing.
+        refused: those that the reference is there to refuse.
+        retried: deadlocks and timeouts, after which an application tries again.
+        errors: any other.
+    """
+
+    operations: int
+    worst: float
+    p99: float
+    name: str
+    refused: int = 0
+    retried: int = 0
+    errors: int = 0
+
+
+@dataclass(frozen=True)
 class Part:
     """One step of a plan inside a revision.
 
@@ -26,6 +49,7 @@ class Part:
         title: what it does.
         seconds: how long it took.
         lock, blocks: the lock it takes and what that blocks, as its plan says; "" where that is not known.
+        felt: what the application felt meanwhile; None where it was not at work.
     """
 
     name: str
@@ -33,6 +57,7 @@ class Part:
     seconds: float
     lock: str = ""
     blocks: str = ""
+    felt: Felt | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +72,7 @@ class RevisionStep:
         statements: SQL statements sent meanwhile.
         parts: the steps inside, where the revision uses our operations.
         notes: what the operations had to say.
+        felt: what the application felt meanwhile; None where it was not at work.
     """
 
     revision: str
@@ -56,6 +82,7 @@ class RevisionStep:
     statements: int
     parts: tuple[Part, ...] = ()
     notes: tuple[str, ...] = ()
+    felt: Felt | None = None
 
     @property
     def longest(self) -> Part | None:

@@ -18,7 +18,7 @@ from migrator.connect import connect
 from migrator.dialects import dialect_for
 from migrator.drill.acts import Act, acts
 from migrator.drill.checklist import checklist
-from migrator.drill.clone import cloned
+from migrator.drill.clone import cloned, fingerprint
 from migrator.drill.environment import BASE, Environment, environment, reason
 from migrator.drill.model import ActResult, Drill, Place
 from migrator.drill.stage import Stage, Wishes
@@ -45,6 +45,8 @@ class Request:
         chaos: kill the migration on purpose as well.
         seed: of the random numbers that say where.
         mappers: the application's models, for the checks of relationships and defaults.
+        load: upgrade and downgrade another copy with the application at work.
+        command: the user's command that is the application; None for writers of our own.
     """
 
     url: URL
@@ -58,6 +60,8 @@ class Request:
     chaos: bool = False
     seed: int = 0
     mappers: Sequence[Mapper[Any]] = ()
+    load: bool = False
+    command: str | None = None
 
 
 def drill(request: Request, tell: Callable[[str], None] = lambda _: None) -> Drill:
@@ -130,8 +134,23 @@ def _stage(
         except CommandError as error:
             raise StepFailed(f"The copy could not be taken down to {request.origin}: {error}") from error
     start, path = _path(worked_on, request)
-    wishes = Wishes(request.each, request.chaos, request.seed, request.in_place)
-    return Stage(worked_on, start, path, wishes, request.mappers, tell, first)
+    wishes = Wishes(
+        request.each, request.chaos, request.seed, request.in_place, request.load, request.command
+    )
+    stage = Stage(worked_on, start, path, wishes, request.mappers, tell, first)
+    stage.spare = lambda: _spare(request, worked_on)
+    return stage
+
+
+@contextmanager
+def _spare(request: Request, worked_on: Environment) -> Iterator[tuple[URL, Fingerprint]]:
+    """Another copy of the source, at the revision where the drill began."""
+    with cloned(request.url) as clone:
+        if request.origin is None:
+            yield clone.url, clone.print
+            return
+        Environment(worked_on.ini, clone.url, worked_on.arguments).go("down", request.origin)
+        yield clone.url, fingerprint(clone.url)
 
 
 def _path(where: Environment, request: Request) -> tuple[str, Any]:

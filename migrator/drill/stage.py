@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from migrator.catalog import Facts
 from migrator.connect import make_engine
 from migrator.drill.clone import fingerprint
 from migrator.drill.environment import Environment, Revision
-from migrator.drill.model import ActResult, Cost, Direction, RevisionStep, SetAside, Status
+from migrator.drill.model import ActResult, Cost, Direction, Felt, RevisionStep, SetAside, Status
 from migrator.drill.rows import Sentinel
 from migrator.fingerprint import Difference, Fingerprint, compare, differing_keys
 from migrator.known import facts_with_proof
@@ -32,12 +32,16 @@ class Wishes:
         chaos: kill the migration on purpose as well.
         seed: of the random numbers that say where; the same number kills at the same statements.
         in_place: nothing may be left behind in the database.
+        load: upgrade and downgrade once more with the application at work.
+        command: the user's command that is the application; None for writers of our own.
     """
 
     each: bool = True
     chaos: bool = False
     seed: int = 0
     in_place: bool = False
+    load: bool = False
+    command: str | None = None
 
 
 @dataclass
@@ -63,6 +67,8 @@ class Stage:
         statements: how many statements each revision took, by direction and revision.
         steps: the revisions the act now running went through.
         done: the results so far.
+        spare: another copy of the source, for an act that leaves rows behind, and its fingerprint.
+        felt: what the application felt in all, where it was at work.
     """
 
     environment: Environment
@@ -83,6 +89,8 @@ class Stage:
     statements: dict[tuple[Direction, str], int] = field(default_factory=dict)
     steps: list[RevisionStep] = field(default_factory=list)
     done: list[ActResult] = field(default_factory=list)
+    spare: Callable[[], AbstractContextManager[tuple[URL, Fingerprint]]] | None = None
+    felt: Felt | None = None
 
     @property
     def url(self) -> URL:

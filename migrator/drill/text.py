@@ -11,7 +11,17 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from migrator.drill.model import ActResult, Cost, Drill, RevisionStep, SetAside, Status, Ticked, describe
+from migrator.drill.model import (
+    ActResult,
+    Cost,
+    Drill,
+    Felt,
+    RevisionStep,
+    SetAside,
+    Status,
+    Ticked,
+    describe,
+)
 
 _MARKS: dict[Status, tuple[str, str]] = {
     "passed": ("✓", "green"),
@@ -113,12 +123,26 @@ def timeline(drill: Drill, *, steps: bool = True, width: int = _BAR) -> Group:
 def _step(step: RevisionStep, longest: float, width: int) -> tuple[RenderableType, ...]:
     arrow = "↑" if step.direction == "up" else "↓"
     parts = ", ".join(f"{part.name} {part.seconds:.1f} s" for part in step.parts if part.seconds >= 0.05)
+    if step.felt is not None:
+        parts = felt(step.felt)
     return (
         Text(f"  {arrow} {step.revision}", style="cyan"),
         Text(f"{step.seconds:.1f} s", style="dim"),
         _bar(step.seconds / longest, width, "cyan"),
         Text(parts, style="dim"),
     )
+
+
+def felt(one: Felt) -> str:
+    """What the application felt, in a line."""
+    said = f"worst stall {wait(one.worst)}, p99 {wait(one.p99)}"
+    counts = ((one.refused, "refused"), (one.retried, "to try again"), (one.errors, "failed"))
+    return ", ".join([said, *(f"{number:,} {word}" for number, word in counts if number)])
+
+
+def wait(value: float) -> str:
+    """A wait as a person says it."""
+    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"
 
 
 def _notes(act: ActResult) -> Iterator[str]:

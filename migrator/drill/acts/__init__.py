@@ -20,6 +20,7 @@ _ORDER = (
     "chaos",
     "application",
     "leave",
+    "load",
 )
 
 
