@@ -12,11 +12,12 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import contestants
+from tests.benchmarks import contestants, sweeps
 from tests.benchmarks.contestants import Contestant
 from tests.benchmarks.measure import Result, measure
 from tests.benchmarks.stage import build, copy_of
@@ -33,12 +34,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--writers", type=int, default=4)
     parser.add_argument("--only", nargs="*", help="some of: none ours plain peer")
     parser.add_argument("--baseline-seconds", type=float, default=30.0)
+    parser.add_argument("--sweep-rows", type=int, default=1_000_000, help="of the quiet sweep; 0: none")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--plot", type=Path, help="write the plot of (b) and (c) here; needs matplotlib")
     said = parser.parse_args(arguments)
 
+    quiet: dict[str, Any] = {}
     with closing(Pool()) as pool:
         server = pool.get(said.engine)
+        if said.sweep_rows:
+            quiet = sweeps.measured(server, said.engine, said.sweep_rows, said.orphans)
         with server.new_database() as database:
             _say(f"seeding {said.posts:,} posts and {said.users:,} users on {said.engine}")
             build(database, posts=said.posts, users=said.users, share=said.orphans)
@@ -53,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     )
                     _say(f"  {results[-1].seconds:.1f} s, worst stall {results[-1].whole.worst_ms:.0f} ms")
     show(results)
+    if quiet:
+        sweeps.show(quiet)
     figures = {
         "schema": "migrator.bench/1",
         "engine": said.engine,
@@ -62,7 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "writers": said.writers,
         "results": [result.to_json() for result in results],
         "ratios": ratios(results),
+        "quiet": quiet,
     }
+    print(json.dumps(figures["ratios"]))
     if said.json:
         said.json.write_text(json.dumps(figures, indent=1) + "\n")
     if said.plot:
@@ -90,10 +99,10 @@ def ratios(results: Sequence[Result]) -> dict[str, float]:
         return {}
     found: dict[str, float] = {}
     for name, result in by_name.items():
-        if result is ours or result.refusal:
+        if result is ours:
             continue
         found[f"worst stall against {name}"] = round(ours.whole.worst_ms / max(result.whole.worst_ms, 0.1), 3)
-        if name != "no migration":
+        if name != "no migration" and not result.refusal:
             found[f"total time against {name}"] = round(ours.seconds / max(result.seconds, 0.001), 3)
     return found
 
@@ -119,8 +128,6 @@ def show(results: Sequence[Result]) -> None:
         if result.refusal:
             table.add_row("", "", "", "", "", "", f"refused: {result.refusal}", "")
     Console(width=150).print(table)
-    for name, value in ratios(results).items():
-        print(f"ours, {name}: {value:g}")
 
 
 def _say(text: str) -> None:

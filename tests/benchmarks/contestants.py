@@ -135,6 +135,14 @@ def _process(
     return Outcome(
         time.perf_counter() - clock,
         tuple(phases),
-        refusal=lines[-1] if code and lines else (f"exit {code}" if code else ""),
+        refusal=_reason(lines, code),
         memory=usage.ru_maxrss / 1024,
     )
+
+
+def _reason(lines: list[str], code: int) -> str:
+    """Why it did not get through: the line that names an error, else its last."""
+    if not code:
+        return ""
+    named = [line for line in lines if "rror" in line and not line.startswith(("(Background", "[SQL"))]
+    return (named or lines or [f"exit {code}"])[-1][:200]
