@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -29,6 +30,10 @@ BLOG = (
     "INSERT INTO post (id, user_id) VALUES (1, 1), (2, 2), (3, 1), (4, 2)",
 )
 REFERENCE = Reference.parse("post.user_id -> user.id")
+#: Doubles the rows of `post` when it is run: fifteen times makes a table whose rebuild takes its time.
+DOUBLE = "INSERT INTO post (user_id, title) SELECT user_id, REPEAT('x', 200) FROM post"
+#: What an account needs for all of it, SUPER not among it.
+ALL = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, REFERENCES, LOCK TABLES, TRIGGER ON {db}.*"
 
 
 @dataclass(frozen=True)
@@ -174,6 +179,51 @@ class Desk:
         tables = [row[0] for row in self.rows("SHOW FULL TABLES WHERE Table_type = 'BASE TABLE'")]
         texts = [self.rows(f"SHOW CREATE TABLE {self.dialect.quote(name)}")[0] for name in tables]
         return [*columns, *texts, *self.rows("SHOW TRIGGERS")]
+
+
+@contextmanager
+def account(desk: Desk, database: Database, *grants: str) -> Iterator[Desk]:
+    """The same database through an account with these privileges; `{db}` is the database."""
+    name = f"mt_{secrets.token_hex(5)}"
+    desk.sql(f"CREATE USER '{name}'@'%' IDENTIFIED BY 'secret'")
+    try:
+        for grant in grants:
+            desk.sql(f"GRANT {grant.format(db='`' + database.name + '`')} TO '{name}'@'%'")
+        url = sa.make_url(database.url).set(username=name, password="secret")
+        engine = sa.create_engine(url, poolclass=sa.NullPool)
+        with engine.connect():
+            pass
+        yield Desk(engine, type(desk.dialect)(engine.dialect), desk.settings)
+    finally:
+        desk.sql(f"DROP USER '{name}'@'%'")
+
+
+@dataclass
+class Told:
+    """A `Progress` that keeps what it is told, and can act on it.
+
+    Args:
+        on_step: called with the name of each step that begins.
+        on_note: called with each note.
+    """
+
+    on_step: Callable[[str], None] = lambda _: None
+    on_note: Callable[[str], None] = lambda _: None
+    steps: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def step(self, name: str, title: str) -> None:
+        """A step begins."""
+        self.steps.append(name)
+        self.on_step(name)
+
+    def rows(self, what: str, done: int, total: int | None) -> None:
+        """Nothing."""
+
+    def note(self, message: str) -> None:
+        """Something the operator should know."""
+        self.notes.append(message)
+        self.on_note(message)
 
 
 def in_background(work: Any, *arguments: Any) -> threading.Thread:

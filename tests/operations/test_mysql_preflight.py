@@ -6,9 +6,6 @@ often gives none, and accepts what can never work.
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -16,7 +13,7 @@ import sqlalchemy as sa
 
 from migrator.dialects.mysql_words import guard_names
 from migrator.reference import Reference
-from tests.operations.mysql_desk import BLOG, REFERENCE, Desk
+from tests.operations.mysql_desk import ALL, BLOG, REFERENCE, Desk, account
 from tests.servers.database import Database
 
 pytestmark = pytest.mark.engines("mysql", "mariadb", "mariadb-10.11")
@@ -200,26 +197,6 @@ def test_with_the_checks_off_the_server_accepts_what_can_never_work(database: Da
     desk.sql(CHECKS_OFF, ADD + ", ALGORITHM=INPLACE, LOCK=NONE")
     assert desk.value("SELECT COUNT(*) FROM information_schema.referential_constraints "
                       "WHERE constraint_schema = DATABASE()") == 1  # fmt: skip
-
-
-@contextmanager
-def account(desk: Desk, database: Database, *grants: str) -> Iterator[Desk]:
-    """The same database through an account with these privileges; `{db}` is the database."""
-    name = f"mt_{secrets.token_hex(5)}"
-    desk.sql(f"CREATE USER '{name}'@'%' IDENTIFIED BY 'secret'")
-    try:
-        for grant in grants:
-            desk.sql(f"GRANT {grant.format(db='`' + database.name + '`')} TO '{name}'@'%'")
-        url = sa.make_url(database.url).set(username=name, password="secret")
-        engine = sa.create_engine(url, poolclass=sa.NullPool)
-        with engine.connect():
-            pass
-        yield Desk(engine, type(desk.dialect)(engine.dialect), desk.settings)
-    finally:
-        desk.sql(f"DROP USER '{name}'@'%'")
-
-
-ALL = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, REFERENCES, LOCK TABLES, TRIGGER ON {db}.*"
 
 
 def test_root_has_nothing_to_complain_of(database: Database) -> None:

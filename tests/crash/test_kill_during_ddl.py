@@ -1,0 +1,142 @@
+"""The client is killed while the server is at work on an ALTER of its: the server carries on, and the next
+run finds that ALTER in the processlist and waits for what becomes of it, instead of sending another."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from migrator.dialects import mysql_locks
+from migrator.dialects.mysql_sessions import MARKER
+from migrator.errors import RunLocked
+from migrator.plan import Operation
+from tests.conftest import Database
+from tests.crash.one_operation import POLICIES, answer, waiting_before
+from tests.operations.lifecycle import DOWN, UP, assert_same, picture, run
+from tests.operations.mysql_desk import BLOG, DOUBLE, REFERENCE, Desk, in_background
+
+HOLD_CHILD, HOLD_PARENT = "SELECT * FROM post", "UPDATE user SET name = 'held' WHERE id = 4"
+ALTERS: list[tuple[Operation, str, str]] = [
+    ("sweep", "create-index", HOLD_CHILD),
+    ("enforce", "add-foreign-key", HOLD_PARENT),
+    ("validate", "set-not-null", HOLD_CHILD),
+    ("unvalidate", "drop-not-null", HOLD_CHILD),
+    ("release", "drop-foreign-key", HOLD_CHILD),
+    ("restore", "drop-index", HOLD_CHILD),
+]
+
+
+def go(database: Database, operation: Operation) -> None:
+    """The operation, as soon as the server has noticed that the last one's client is dead."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            run(database.engine, (operation,), REFERENCE, *POLICIES)
+            return
+        except RunLocked:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+@contextmanager
+def alters_sent(step: str) -> Iterator[list[str]]:
+    """The statements of a step that this process sends meanwhile."""
+    sent: list[str] = []
+
+    def listen(_connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith(f"{MARKER}{step} "):
+            sent.append(statement)
+
+    sa.event.listen(Engine, "before_cursor_execute", listen)
+    try:
+        yield sent
+    finally:
+        sa.event.remove(Engine, "before_cursor_execute", listen)
+
+
+def kill_at_work(
+    desk: Desk, watcher: Connection, process: subprocess.Popen[str], state: str = ""
+) -> list[int]:
+    """Let the process send its ALTER, and kill it once the server is at it; the sessions that are."""
+    answer(process)
+    while not (left := mysql_locks.leftovers(watcher)) or state not in states(watcher, left):
+        assert process.poll() is None
+    process.kill()
+    process.wait()
+    return left
+
+
+def states(watcher: Connection, sessions: list[int]) -> list[str]:
+    """What the server says they are doing."""
+    rows = watcher.exec_driver_sql("SHOW PROCESSLIST").all()
+    return ["", *(str(row[6]) for row in rows if row[0] in sessions)]
+
+
+@pytest.mark.engines("mysql", "mariadb", "mariadb-10.11")
+@pytest.mark.parametrize(("operation", "step", "held"), ALTERS, ids=[step for _, step, _ in ALTERS])
+def test_an_alter_whose_client_dies_while_it_waits(
+    database: Database, operation: Operation, step: str, held: str
+) -> None:
+    """MySQL goes on waiting, and the next run waits for it; MariaDB lets it go, and the next run sends its
+    own. Either way the effect is ours and both ends are those of runs that nothing disturbed."""
+    desk = Desk.at(database, *BLOG, "INSERT INTO post (id, user_id) VALUES (90, 99), (91, NULL)")
+    start = picture(database)
+    way = (*UP, *DOWN)
+    at = way.index(operation)
+    for before in way[:at]:
+        go(database, before)
+    with desk.open() as watcher, desk.transaction() as holder, alters_sent(step) as sent:
+        with waiting_before(database.url, operation, REFERENCE, step) as process:
+            holder.exec_driver_sql(held)
+            left = kill_at_work(desk, watcher, process)
+        if desk.mariadb:
+            while mysql_locks.leftovers(watcher):
+                pass
+            holder.rollback()
+            go(database, operation)
+            assert len(sent) > 0
+        else:
+            assert mysql_locks.leftovers(watcher) == left
+            going = in_background(go, database, operation)
+            time.sleep(1.5)  # had it not waited, it would have sent its own by now
+            assert (going.is_alive(), sent) == (True, [])
+            holder.rollback()
+            going.join()
+            assert sent == []
+    for after in way[at + 1 :]:
+        go(database, after)
+    assert_same(start, picture(database))
+
+
+@pytest.mark.engines("mysql", "mariadb", "mariadb-10.11")
+@pytest.mark.parametrize(
+    ("operation", "step"), [("validate", "set-not-null"), ("unvalidate", "drop-not-null")]
+)
+def test_a_rebuild_at_work_outlives_its_client(database: Database, operation: Operation, step: str) -> None:
+    """On every server it goes on to its end; the next run waits for it and rebuilds nothing."""
+    desk = Desk.at(database, *BLOG, *[DOUBLE] * 17)
+    rows = desk.value("SELECT COUNT(*) FROM post")
+    way = (*UP, *DOWN)
+    at = way.index(operation)
+    for before in way[:at]:
+        go(database, before)
+    with desk.open() as watcher, alters_sent(step) as sent:
+        with waiting_before(database.url, operation, REFERENCE, step) as process:
+            left = kill_at_work(desk, watcher, process, "altering table")
+        assert mysql_locks.leftovers(watcher) == left
+        go(database, operation)
+    assert sent == []
+    assert desk.facts().not_null is (operation == "validate")
+    for after in way[at + 1 :]:
+        go(database, after)
+    assert desk.value("SELECT COUNT(*) FROM post") == rows
+    facts = desk.facts()
+    assert (facts.foreign_key, facts.guards, facts.not_null) == (None, (), False)
