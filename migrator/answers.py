@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.expression import FromClause
 
-from migrator.catalog import Facts
+from migrator.catalog import Facts, shown
 from migrator.context import Context
 from migrator.errors import Refused
 from migrator.policy import Keep, Policy, Refuse, heard
@@ -61,13 +61,13 @@ def _values(facts: Facts, worklist: Worklist, source: Source, kind: str) -> From
         return _listed(facts, worklist, child, kind)
 
     columns = [column.name for column in facts.child.columns]
-    return evaluated(facts.reference, source, facts.child.key, columns, listed)
+    return evaluated(facts.reference, source, facts.child.handle, columns, listed)
 
 
 def _listed(facts: Facts, worklist: Worklist, child: FromClause, kind: str) -> ColumnElement[bool]:
     """IN, which every server answers from the child's key, one look-up for each entry. The keys are never
     NULL, and nothing of the list can be taken for a column that an expression names."""
-    key = facts.child.key
+    key = facts.child.handle
     entries = worklist.clause.alias("w")
     found = sa.select(*(entries.c[column] for column in key)).where(
         entries.c[KIND] == sa.literal_column(f"'{kind}'")
@@ -77,11 +77,12 @@ def _listed(facts: Facts, worklist: Worklist, child: FromClause, kind: str) -> C
 
 
 def _divided(connection: Connection, facts: Facts, worklist: Worklist, source: Source, kind: str) -> None:
-    child = table_clause(facts.reference.child, *(column.name for column in facts.child.columns)).alias("c")
+    columns = dict.fromkeys((*(column.name for column in facts.child.columns), *facts.child.handle))
+    child = table_clause(facts.reference.child, *columns).alias("c")
     divided = source.divided(child)
     if divided is None:
         return
-    query = sa.select(*(child.c[column] for column in facts.child.key)).limit(1)
+    query = sa.select(*(child.c[column] for column in facts.child.handle)).limit(1)
     row = connection.execute(query.where(_listed(facts, worklist, child, kind), divided)).first()
     if row is not None:
         raise Refused(
@@ -93,7 +94,7 @@ def _divided(connection: Connection, facts: Facts, worklist: Worklist, source: S
 
 def _astray(connection: Connection, facts: Facts, worklist: Worklist, source: Source, kind: str) -> None:
     relation = _values(facts, worklist, source, kind)
-    columns = [relation.c[f"k{at}"] for at in range(len(facts.child.key))]
+    columns = [relation.c[f"k{at}"] for at in range(len(facts.child.handle))]
     shown = [relation.c[column] for column in facts.reference.columns]
     query = sa.select(*columns, *shown).where(goes_astray(facts.reference, relation)).limit(1)
     row = connection.execute(query).first()
@@ -107,7 +108,7 @@ def _astray(connection: Connection, facts: Facts, worklist: Worklist, source: So
 
 
 def _named(facts: Facts, row: Sequence[Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in zip(facts.child.key, row, strict=False))
+    return ", ".join(f"{shown(name)}={value}" for name, value in zip(facts.child.handle, row, strict=False))
 
 
 def _unanswered(connection: Connection, facts: Facts, worklist: Worklist, source: Source, kind: str) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from migrator.errors import UnknownColumnError
+from migrator.naming import OWN_PREFIX
 from migrator.reference import Reference, TableName
 
 State = Literal["none", "enforced", "validated"]
@@ -95,6 +96,35 @@ class Index:
 
 
 @dataclass(frozen=True)
+class Address:
+    """Where a row lies, which names it where the table has no key: for as long as nobody moves it.
+
+    Args:
+        name: what it is called in tables of ours.
+        column: what the server calls it.
+        type: its type there.
+        walkable: whether a range of addresses is found without reading the whole table.
+    """
+
+    name: str
+    column: str
+    type: str
+    walkable: bool
+
+
+#: PostgreSQL moves a row at each UPDATE of it, and all of them at VACUUM FULL.
+CTID = Address(OWN_PREFIX + "ctid", "ctid", "tid", walkable=False)
+#: SQLite may number the rows anew at VACUUM.
+ROWID = Address(OWN_PREFIX + "rowid", "rowid", "INTEGER", walkable=True)
+ADDRESSES = {address.name: address for address in (CTID, ROWID)}
+
+
+def shown(column: str) -> str:
+    """The name of a key column as people know it."""
+    return ADDRESSES[column].column if column in ADDRESSES else column
+
+
+@dataclass(frozen=True)
 class Table:
     """A table as the catalog has it.
 
@@ -109,6 +139,7 @@ class Table:
         engine: MySQL, MariaDB: the storage engine.
         sql: SQLite: the CREATE TABLE text.
         extra: facts of one dialect only, for that dialect.
+        address: what names its rows where there is no key; None where nothing does.
     """
 
     name: TableName
@@ -125,6 +156,7 @@ class Table:
     engine: str | None = None
     sql: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    address: Address | None = None
 
     def has(self, name: str) -> bool:
         """Whether a column of this name is there."""
@@ -152,6 +184,18 @@ class Table:
             return self.primary_key
         usable = [key for key in self.unique_keys if all(not self.column(c).nullable for c in key)]
         return min(usable, key=len, default=())
+
+    @property
+    def handle(self) -> tuple[str, ...]:
+        """What names a row for now: the key, else its address; empty where there is neither."""
+        return self.key or ((self.address.name,) if self.address is not None else ())
+
+    @property
+    def handle_columns(self) -> tuple[Column, ...]:
+        """The columns of the handle; that of an address is in tables of ours only."""
+        if self.key or self.address is None:
+            return tuple(self.column(name) for name in self.key)
+        return (Column(self.address.name, self.address.type),)
 
     def is_unique(self, columns: tuple[str, ...]) -> bool:
         """Whether some full unique key is made of exactly these columns, in any order."""

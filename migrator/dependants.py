@@ -107,13 +107,13 @@ def _protecting(
 def _referring(connection: Connection, facts: Facts, worklist: Worklist, fk: ForeignKey, kind: str) -> int:
     """Rows of the other table that refer to a listed orphan."""
     other = table_clause(fk.child, *fk.columns).alias("d")
-    child = table_clause(facts.reference.child, *facts.child.key, *fk.parent_columns).alias("c")
+    child = table_clause(facts.reference.child, *facts.child.handle, *fk.parent_columns).alias("c")
     listed = worklist.clause.alias("w")
     query = (
         sa.select(sa.func.count())
         .select_from(
             listed.join(
-                child, sa.and_(*(child.c[column] == listed.c[column] for column in facts.child.key))
+                child, sa.and_(*(child.c[column] == listed.c[column] for column in facts.child.handle))
             ).join(
                 other,
                 sa.and_(

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql.elements import ColumnElement
 
+from migrator.catalog import shown
 from migrator.predicate import (
     Kind,
     all_null,
@@ -143,7 +144,7 @@ def orphans(
     Args:
         connection: must stay open while the rows are read.
         reference: what they break.
-        key: the child's key columns; without any, the rows come in no certain order.
+        key: the child's key columns, or its rows' address; without any, the rows come in no certain order.
         kinds: which kinds.
         limit: how many at most; None for all.
 
@@ -171,7 +172,7 @@ def orphans(
             values = dict(zip(names, row[1:], strict=True))
             yield OrphanRow(
                 kind=row[0].strip(),
-                key={name: values[name] for name in key},
+                key={shown(name): values[name] for name in key},
                 value={name: values[name] for name in reference.columns},
             )
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -60,6 +61,10 @@ class Exact:
         """The SQL of a cell, for an INSERT into a column that was given another type since."""
         return cell
 
+    def row(self, cells: Sequence[ColumnElement[Any]]) -> ColumnElement[str]:
+        """Several cells as one text, which is the same exactly where they all are."""
+        raise NotImplementedError
+
     def literal(self, value: Any, column: Column) -> str:
         """What `text` gave, as an SQL literal that makes the same value again."""
         if value is None:
@@ -92,6 +97,13 @@ class _SQLite(Exact):
         """By `quote()`: it tells 1 from '1' and knows no collation."""
         return sa.func.quote(left) != sa.func.quote(right)
 
+    def row(self, cells: Sequence[ColumnElement[Any]]) -> ColumnElement[str]:
+        """By `quote()`, which ends each value where it ends."""
+        text: ColumnElement[str] = sa.literal_column("''")
+        for cell in cells:
+            text = text.concat(sa.func.quote(cell)).concat(sa.literal_column("','"))
+        return text
+
     def literal(self, value: Any, column: Column) -> str:
         """As `Exact`; a NUL inside a text would end it."""
         if isinstance(value, str) and "\0" in value:
@@ -123,6 +135,10 @@ class _PostgreSQL(Exact):
         """As text in the C collation: json has no equality, and a column's collation may be a loose one."""
         one, other = (sa.cast(cell, sa.Text).collate("C") for cell in (left, right))
         return one.is_distinct_from(other)
+
+    def row(self, cells: Sequence[ColumnElement[Any]]) -> ColumnElement[str]:
+        """A record's own text: it quotes what needs it, and leaves NULL out."""
+        return sa.cast(sa.func.row(*cells), sa.Text).collate("C")
 
     def differs_in_type(
         self, left: ColumnElement[Any], right: ColumnElement[Any], ours: Column, theirs: Column

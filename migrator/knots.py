@@ -13,7 +13,8 @@ from sqlalchemy.engine import Connection
 from migrator.context import Context
 from migrator.dialects import Dialect
 from migrator.fit import Fit, fit_of
-from migrator.putback import insert_one, number_sql
+from migrator.plainsql import number_sql
+from migrator.putback import insert_one
 from migrator.quarantine import DELETED, ID, RESTORED, Mirror
 from migrator.restore import mark, page
 
@@ -46,7 +47,7 @@ def untie(context: Context, mirrors: Sequence[Mirror]) -> int:
 
 def _loose(fit: Fit) -> tuple[str, ...]:
     """The columns by which a row refers to others and which may be NULL."""
-    if fit.live is None or fit.lost:
+    if fit.live is None or fit.lost or fit.mirror.by_address:
         return ()
     columns = dict.fromkeys(column for key in fit.live.foreign_keys for column in key.columns)
     return tuple(column for column in columns if column in fit.columns and fit.live.column(column).nullable)

@@ -18,6 +18,8 @@ from sqlalchemy.sql import quoted_name
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.expression import FromClause
 
+from migrator.catalog import ADDRESSES
+from migrator.naming import OWN_PREFIX
 from migrator.reference import Reference, TableName
 
 Kind = Literal["null", "partial", "dangling"]
@@ -29,13 +31,22 @@ def table_clause(table: TableName, *columns: str) -> sa.TableClause:
 
     Args:
         table: the table.
-        columns: the columns that the statement will use.
+        columns: the columns that the statement will use; the address of a row among them, which is a
+            column of tables of ours only.
     """
     return sa.table(
         quoted_name(table.name, quote=True),
-        *(sa.column(quoted_name(column, quote=True)) for column in dict.fromkeys(columns)),
+        *(_column(table, column) for column in dict.fromkeys(columns)),
         schema=quoted_name(table.schema, quote=True) if table.schema else None,
     )
+
+
+def _column(table: TableName, name: str) -> sa.ColumnClause[Any]:
+    if name not in ADDRESSES or table.name.startswith(OWN_PREFIX):
+        return sa.column(quoted_name(name, quote=True))
+    column: sa.ColumnClause[Any] = sa.column(quoted_name(ADDRESSES[name].column, quote=True))
+    column.key = name
+    return column
 
 
 def child_alias(reference: Reference, *more: str) -> FromClause:

@@ -10,11 +10,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql.elements import ColumnElement
 
+from migrator.bycontent import Altered, give_back_by_content, matches
 from migrator.dialects import Dialect
 from migrator.errors import MigratorError, StepFailed
 from migrator.exact import exact_for
 from migrator.fit import Fit, altered
-from migrator.plainsql import run_plain
+from migrator.plainsql import number_sql, run_plain
 from migrator.quarantine import ID
 from migrator.triggers import silenced
 
@@ -26,24 +27,18 @@ Numbered = tuple[int, Key]
 _NOT_THE_ROW = ("lock-timeout", "deadlock", "retry", "lost", "denied")
 
 
-class Altered(StepFailed):
-    """The server made something else of a row than the quarantine has: a trigger or a type did."""
-
-
 def undelete(connection: Connection, dialect: Dialect, fit: Fit, rows: Sequence[Numbered]) -> list[int]:
     """Insert the rows whose key is free and that fit; returns the numbers of those that are back."""
     if not rows or not fit.takes_rows:
         return []
     mirror = fit.mirror
-    live = mirror.source_clause.alias("c")
-    columns = [live.c[column] for column in mirror.key]
-    query = sa.select(*columns).where(dialect.key_in(columns, [key for _, key in rows]))
-    taken = {tuple(row) for row in connection.execute(query)}
     losing = _losing(connection, fit, [number for number, _ in rows])
+    taken = set() if mirror.by_address else _taken(connection, dialect, fit, [key for _, key in rows])
     free: dict[Key, int] = {}
     for number, key in rows:
         if key not in taken and number not in losing:
-            free.setdefault(key, number)
+            # Without a key there is nothing that two rows could have in common.
+            free.setdefault((number,) if mirror.by_address else key, number)
 
     def insert(numbers: Sequence[int]) -> list[int]:
         try:
@@ -54,6 +49,13 @@ def undelete(connection: Connection, dialect: Dialect, fit: Fit, rows: Sequence[
                 return _insert(connection, dialect, fit, numbers)
 
     return _each_that_can(connection, dialect, sorted(free.values()), insert)
+
+
+def _taken(connection: Connection, dialect: Dialect, fit: Fit, keys: Sequence[Key]) -> set[Key]:
+    live = fit.mirror.source_clause.alias("c")
+    columns = [live.c[column] for column in fit.mirror.key]
+    query = sa.select(*columns).where(dialect.key_in(columns, keys))
+    return {tuple(row) for row in connection.execute(query)}
 
 
 def insert_one(connection: Connection, dialect: Dialect, fit: Fit, number: int) -> bool:
@@ -147,6 +149,10 @@ def _insert(connection: Connection, dialect: Dialect, fit: Fit, numbers: Sequenc
 
 def _compare(connection: Connection, dialect: Dialect, fit: Fit, numbers: Sequence[int]) -> None:
     """Whether the rows are in their table as they are in quarantine."""
+    if fit.mirror.by_address:
+        if len(matches(connection, dialect, fit, numbers, changed=False)) != len(numbers):
+            raise Altered(f"Rows of {fit.mirror.source} did not come back as they were.")
+        return
     live, kept = fit.mirror.source_clause.alias("c"), fit.mirror.clause.alias("m")
     same_key = [live.c[column] == kept.c[column] for column in fit.mirror.key]
     there = sa.select(sa.func.count()).select_from(kept.join(live, sa.and_(*same_key)))
@@ -161,6 +167,8 @@ def _update(
     connection: Connection, dialect: Dialect, fit: Fit, rows: Sequence[Numbered], *, strict: bool
 ) -> list[int]:
     mirror = fit.mirror
+    if mirror.by_address:
+        return give_back_by_content(connection, dialect, fit, [number for number, _ in rows], strict=strict)
     assert fit.live is not None
     live, kept = mirror.source_clause.alias("c"), mirror.clause.alias("m")
     columns = [live.c[column] for column in mirror.key]
@@ -239,8 +247,3 @@ def _losing(connection: Connection, fit: Fit, numbers: Sequence[int]) -> set[int
 def same(left: ColumnElement[Any], right: ColumnElement[Any]) -> ColumnElement[bool]:
     """Equal, NULL being equal to NULL."""
     return sa.or_(left == right, sa.and_(left.is_(None), right.is_(None)))
-
-
-def number_sql(value: int) -> ColumnElement[int]:
-    """A number of ours, inlined: it needs no type on any server."""
-    return sa.literal_column(str(int(value)))

@@ -20,7 +20,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.expression import FromClause
 
 from migrator import journal
-from migrator.catalog import Column, Table
+from migrator.catalog import ADDRESSES, Column, Table
 from migrator.dialects import Dialect
 from migrator.errors import StepFailed
 from migrator.naming import OWN_PREFIX
@@ -56,7 +56,7 @@ class Mirror:
         source: the table whose rows it holds.
         columns: the source's columns it holds, generated ones included (they are evidence).
         stored: those of them that can be written back.
-        key: the columns that name a row.
+        key: the columns that name a row; where the source has none, where the row was.
         reference_columns: the columns whose new values are kept beside the original row.
     """
 
@@ -68,15 +68,25 @@ class Mirror:
     reference_columns: tuple[str, ...]
 
     @property
+    def by_address(self) -> bool:
+        """Whether only its place named a row, which says nothing any more once the row is changed."""
+        return any(column in ADDRESSES for column in self.key)
+
+    @property
+    def captured(self) -> tuple[str, ...]:
+        """What is copied of a row: all its columns, and what names it."""
+        return tuple(dict.fromkeys((*self.columns, *self.key)))
+
+    @property
     def clause(self) -> sa.TableClause:
         """The mirror as SQLAlchemy sees it."""
         new = [f"{NEW}{at}" for at in range(len(self.reference_columns))]
-        return table_clause(self.name, ID, RUN_ID, KIND, ACTION, AT, STATE, *new, *self.columns)
+        return table_clause(self.name, ID, RUN_ID, KIND, ACTION, AT, STATE, *new, *self.captured)
 
     @property
     def source_clause(self) -> sa.TableClause:
         """The source as SQLAlchemy sees it."""
-        return table_clause(self.source, *self.columns)
+        return table_clause(self.source, *self.captured)
 
     def new(self, alias: Any) -> list[Any]:
         """The columns of `alias` that hold the new values, in the reference's order."""
@@ -122,8 +132,8 @@ def _ensured(
         return mirror
     if not inspector.get_indexes(mirror.name.name):
         run_plain(connection, create_index)
-    there = {column["name"] for column in inspector.get_columns(mirror.name.name)}
-    for column in table.columns:
+    there = {column.name for column in dialect.table(connection, mirror.name).columns}
+    for column in _kept_columns(table):
         if column.name not in there:
             added = dialect.mirror_column(column)
             run_plain(connection, f"ALTER TABLE {dialect.table_sql(mirror.name)} ADD COLUMN {added}")
@@ -156,9 +166,13 @@ def _mirror(name: TableName, table: Table, reference_columns: tuple[str, ...]) -
         table.name,
         tuple(column.name for column in table.columns),
         tuple(column.name for column in table.stored_columns),
-        table.key,
+        table.handle,
         reference_columns,
     )
+
+
+def _kept_columns(table: Table) -> tuple[Column, ...]:
+    return tuple(dict.fromkeys((*table.columns, *table.handle_columns)))
 
 
 def creation(dialect: Dialect, mirror: Mirror, table: Table) -> tuple[str, str]:
@@ -171,7 +185,7 @@ def creation(dialect: Dialect, mirror: Mirror, table: Table) -> tuple[str, str]:
             dialect.mirror_column(_renamed(table, column, f"{NEW}{at}"))
             for at, column in enumerate(mirror.reference_columns)
         ),
-        *(dialect.mirror_column(column) for column in table.columns),
+        *(dialect.mirror_column(column) for column in _kept_columns(table)),
     ]
     index = dialect.quote(short_name(OWN_PREFIX + "ix", mirror.name.name, limit=60))
     return (
@@ -245,7 +259,7 @@ def capture(
         (STATE, _text(HELD)),
     ]
     values.extend((f"{NEW}{at}", value) for at, value in enumerate(new_values))
-    values.extend((column, source.c[column]) for column in mirror.columns)
+    values.extend((column, source.c[column]) for column in mirror.captured)
     query = sa.select(*(value.label(None) for _, value in values)).where(
         dialect.key_in([source.c[column] for column in mirror.key], keys)
     )

@@ -19,8 +19,8 @@ from migrator import quarantine
 from migrator.batches import BatchSize
 from migrator.context import Context
 from migrator.dialects import Dialect
-from migrator.fit import fit_of
-from migrator.putback import number_sql as _number
+from migrator.fit import Fit, fit_of
+from migrator.plainsql import number_sql as _number
 from migrator.putback import unchange, undelete
 from migrator.quarantine import ACTION, CHANGED, CONFLICT, DELETED, HELD, ID, RESTORED, STATE, Mirror
 
@@ -86,13 +86,16 @@ def put_back(
     rows = _rows(connection, mirror, ids)
     back: list[int] = []
     by_key: dict[tuple[Any, ...], int] = {}
+    fit = fit_of(connection, dialect, mirror, leave_out)
+    back += undelete(connection, dialect, fit, [(n, k) for n, a, k in rows if a == DELETED])
+    if mirror.by_address:
+        back += _unchange_by_content(connection, dialect, fit, [n for n, a, _ in rows if a == CHANGED])
+        rows = []
     for number, action, key in rows:  # newest first: of two entries of one row the newer is undone now
         if action == CHANGED and key not in by_key:
             by_key[key] = number
     changed = set(by_key.values())
     again = [number for number, action, _ in rows if action == CHANGED and number not in changed]
-    fit = fit_of(connection, dialect, mirror, leave_out)
-    back += undelete(connection, dialect, fit, [(n, k) for n, a, k in rows if a == DELETED])
     back += unchange(connection, dialect, fit, [(n, k) for k, n in by_key.items()])
     for number in again:  # rare: one row changed twice by two sweeps; undo the older change after the newer
         back += unchange(connection, dialect, fit, [(n, k) for n, _, k in rows if n == number])
@@ -100,6 +103,19 @@ def put_back(
     mark(connection, mirror, back, state)
     mark(connection, mirror, conflicts, CONFLICT)
     return Restored(len(back), len(conflicts))
+
+
+def _unchange_by_content(
+    connection: Connection, dialect: Dialect, fit: Fit, numbers: Sequence[int]
+) -> list[int]:
+    """As long as it helps: a row that was changed twice is found by the older entry only once the newer one
+    is undone."""
+    back: list[int] = []
+    left = list(numbers)
+    while done := unchange(connection, dialect, fit, [(number, ()) for number in left]):
+        back += done
+        left = [number for number in left if number not in set(done)]
+    return back
 
 
 def page(connection: Connection, mirror: Mirror, action: str, past: int | None, rows: int) -> list[int]:

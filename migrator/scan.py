@@ -23,7 +23,7 @@ from migrator.dependants import refuse_dependants
 from migrator.errors import Refused, TooManyOrphans, UsageError
 from migrator.parents import check_parents, check_unique
 from migrator.plan import Sweep
-from migrator.policy import Backfill, CreateParents, Delete, Keep, Policy, Refuse, SetNull, heard
+from migrator.policy import Backfill, CreateParents, Decisions, Delete, Keep, Policy, Refuse, SetNull, heard
 from migrator.sentinel import check_sentinel, find_target
 from migrator.worklist import Key, Worklist
 
@@ -123,6 +123,11 @@ def gate_dependants(
 
 def _allow(connection: Connection, facts: Facts, name: str, policy: Policy, count: int) -> None:
     reference = facts.reference
+    if isinstance(policy, (CreateParents, Decisions)) and not facts.child.key:
+        raise Refused(
+            f"{policy.name} wants rows that are found again by a key, and {reference.child} has none.",
+            hint="Give it a primary key first, or use another policy. Nothing was changed.",
+        )
     if isinstance(policy, Refuse):
         raise Refused(
             f"{count} {name} orphan(s) of {reference}, and the policy is to refuse. Nothing was changed.",

@@ -141,7 +141,7 @@ def evaluated(
     Returns:
         A relation with the key columns and, under the reference columns' own names, the new values.
     """
-    child = table_clause(reference.child, *columns).alias("c")
+    child = table_clause(reference.child, *columns, *key).alias("c")
     kept = [child.c[column].label(f"k{at}") for at, column in enumerate(key)]
     values = [
         value.label(column) for column, value in zip(reference.columns, source.values(child), strict=True)

@@ -53,7 +53,7 @@ class Worklist:
     @property
     def clause(self) -> sa.TableClause:
         """Its table as SQLAlchemy sees it."""
-        return table_clause(self.name, SEQ, KIND, *self.child.key)
+        return table_clause(self.name, SEQ, KIND, *self.child.handle)
 
     def exists(self, connection: Connection) -> bool:
         """Whether its table is there."""
@@ -71,7 +71,7 @@ class Worklist:
         columns = [
             self.dialect.sequence_column(SEQ),
             f"{self.dialect.quote(KIND)} {text} NOT NULL",
-            *(self.dialect.mirror_column(self.child.column(column)) for column in self.child.key),
+            *(self.dialect.mirror_column(column) for column in self.child.handle_columns),
         ]
         return self.dialect.create_mirror(self.name, columns)
 
@@ -80,9 +80,12 @@ class Worklist:
         run_plain(connection, f"DROP TABLE IF EXISTS {self.dialect.table_sql(self.name)}")
 
     def window_end(self, connection: Connection, after: Key | None, rows: int) -> Key | None:
-        """The key of the last row of the next window of `rows` rows; None when fewer are left."""
-        child = child_alias(self.reference, *self.child.key)
-        columns = [child.c[column] for column in self.child.key]
+        """The key of the last row of the next window of `rows` rows; None when fewer are left, or where a
+        window would cost as much as the whole table."""
+        if not self.child.key and self.child.address is not None and not self.child.address.walkable:
+            return None
+        child = child_alias(self.reference, *self.child.handle)
+        columns = [child.c[column] for column in self.child.handle]
         query = sa.select(*columns).order_by(*columns).limit(1).offset(rows - 1)
         if after is not None:
             query = query.where(*_beyond(columns, after))
@@ -92,8 +95,8 @@ class Worklist:
     def scan(self, connection: Connection, after: Key | None, upto: Key | None) -> int:
         """List the orphans of a window; returns how many. Set-based; locks nothing of the user's
         at READ COMMITTED."""
-        child = child_alias(self.reference, *self.child.key)
-        columns = [child.c[column] for column in self.child.key]
+        child = child_alias(self.reference, *self.child.handle)
+        columns = [child.c[column] for column in self.child.handle]
         query = (
             sa.select(kind(self.reference, child).label(None), *columns)
             .where(breaks(self.reference, child))
@@ -104,17 +107,17 @@ class Worklist:
         if upto is not None:
             query = query.where(*_upto(columns, upto))
         result = connection.execute(
-            sa.insert(self.clause).from_select([KIND, *self.child.key], query),
+            sa.insert(self.clause).from_select([KIND, *self.child.handle], query),
             execution_options={"preserve_rowcount": True},
         )
         return int(result.rowcount)
 
     def count_rows(self, connection: Connection, after: Key | None) -> int:
         """How many rows the last window holds: the one whose end is the table's."""
-        child = child_alias(self.reference, *self.child.key)
+        child = child_alias(self.reference, *self.child.handle)
         query = sa.select(sa.func.count()).select_from(child)
         if after is not None:
-            query = query.where(*_beyond([child.c[column] for column in self.child.key], after))
+            query = query.where(*_beyond([child.c[column] for column in self.child.handle], after))
         return int(connection.scalar(query) or 0)
 
     def counts(self, connection: Connection) -> dict[str, int]:
@@ -129,7 +132,7 @@ class Worklist:
         """The next entries, of one kind or of all: their numbers and keys."""
         clause = self.clause
         query = (
-            sa.select(clause.c[SEQ], *(clause.c[column] for column in self.child.key))
+            sa.select(clause.c[SEQ], *(clause.c[column] for column in self.child.handle))
             .where(clause.c[SEQ] > sa.literal_column(str(int(after))))
             .order_by(clause.c[SEQ])
             .limit(rows)

@@ -126,6 +126,7 @@ def command(
 
 
 def _write_csv(session: Session, found: list[Found], out: TextIO, limit: int | None) -> int:
+    from migrator.catalog import shown
     from migrator.report.csv import write_csv
 
     facts = [facts_with_proof(session.connection, session.dialect, one.reference) for one in found]
@@ -134,11 +135,11 @@ def _write_csv(session: Session, found: list[Found], out: TextIO, limit: int | N
         (
             (
                 of.reference,
-                of.child.key,
+                tuple(map(shown, of.child.handle)),
                 detect.orphans(
                     session.connection,
                     of.reference,
-                    of.child.key,
+                    of.child.handle,
                     kinds=detect.breaking_kinds(of.reference),
                     limit=limit,
                 ),

@@ -12,7 +12,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from migrator.catalog import Column, Facts, ForeignKey, Index, Server, Table
+from migrator.catalog import CTID, Column, Facts, ForeignKey, Index, Server, Table
 from migrator.dialects import pg_queries as queries
 from migrator.dialects.pg_facts import (
     TYPE_CONFLICTS,
@@ -189,6 +189,8 @@ class _Reader:
             estimated_rows=sum(rows) if rows else None,
             bytes=sum(size["bytes"] for size in sizes),
             extra=extra.packed(),
+            # One address in each of several tables would be many rows'.
+            address=CTID if found["relkind"] == "r" and not old_style else None,
         )
 
     def kind(self) -> str:

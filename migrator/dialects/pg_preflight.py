@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from migrator.catalog import Facts, ForeignKey, Table
-from migrator.dialects.base import Problem
+from migrator.dialects.base import Problem, no_key
 from migrator.dialects.pg_facts import extras, type_conflicts
 from migrator.dialects.pg_words import columns_sql, quote, table_sql
 from migrator.reference import TableName
@@ -82,12 +82,7 @@ def _tables(facts: Facts) -> Iterator[Problem]:
                 f"ALTER TABLE {table_sql(leaf.parent)} DETACH PARTITION {table_sql(leaf.name)};",
             )
     if not child.key:
-        yield Problem(
-            "refuse",
-            "no-key",
-            f"{child.name} has no primary key and no NULL-free unique key: its rows cannot be named.",
-            f"Give it one: ALTER TABLE {table_sql(child.name)} ADD PRIMARY KEY (...);",
-        )
+        yield no_key(child, f"Give it one: ALTER TABLE {table_sql(child.name)} ADD PRIMARY KEY (...);")
     if not parent.is_unique(reference.parent_columns):  # 42830; 55000 where it is deferrable
         names = ", ".join(reference.parent_columns)
         online = " CONCURRENTLY" if parent.kind != "partitioned" else ""

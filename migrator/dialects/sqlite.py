@@ -12,7 +12,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from migrator.catalog import Column, Facts, Server, Table
 from migrator.dialects import sqlite_catalog, sqlite_steps
-from migrator.dialects.base import Dialect, Problem, Verdict
+from migrator.dialects.base import Dialect, Problem, Verdict, no_key
 from migrator.dialects.generic import facts_from
 from migrator.dialects.sqlite_statement import run_rebuild
 from migrator.dialects.sqlite_steps import RebuildSql
@@ -67,12 +67,7 @@ class SQLite(Dialect):
                 )
                 return
         if not child.key:
-            yield Problem(
-                "refuse",
-                "no-key",
-                f"{child.name} has no primary key and no NULL-free unique key: its rows cannot be named.",
-                "Give it a primary key first.",
-            )
+            yield no_key(child, "Give it a primary key first.")
         if not parent.is_unique(reference.parent_columns):
             names = ", ".join(reference.parent_columns)
             columns = self.columns_sql(reference.parent_columns)

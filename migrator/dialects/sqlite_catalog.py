@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from migrator.catalog import Column, ForeignKey, Index, Table
+from migrator.catalog import ROWID, Column, ForeignKey, Index, Table
 from migrator.dialects import sqlite_ddl
 from migrator.dialects.sqlite_facts import read_table
 from migrator.dialects.sqlite_tokens import quote_text
@@ -51,10 +51,11 @@ def table(connection: Connection, name: TableName) -> Table:
         for index in indexes
         if index.unique and not index.partial and None not in index.columns
     )
+    columns = _columns(run, stored, text.sql, text.has_rowid_alias)
     return Table(
         TableName(stored, name.schema),
         "table",
-        _columns(run, stored, text.sql, text.has_rowid_alias),
+        columns,
         primary_key=keys,
         unique_keys=tuple(key for key in unique if key != keys),
         foreign_keys=_foreign_keys(run, TableName(stored, name.schema), text.sql),
@@ -63,6 +64,7 @@ def table(connection: Connection, name: TableName) -> Table:
         triggers=tuple(trigger for trigger, _ in text.triggers),
         sql=text.sql,
         extra={"text": text},
+        address=None if "rowid" in {column.name.lower() for column in columns} else ROWID,
     )
 
 

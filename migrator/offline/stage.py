@@ -302,6 +302,11 @@ class Stage:
             raise
         if operation in journal.FORWARD:
             self._refuse(self.dialect.preflight(facts))
+            if not facts.child.key:
+                raise PreflightRefused(
+                    f"{facts.child.name} has no key: a script cannot follow its rows, which move.",
+                    hint="Give it a primary key first, or run this without --sql.",
+                )
         return facts
 
     def _assumed(self, reference: Reference) -> Facts:

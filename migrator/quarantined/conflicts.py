@@ -9,6 +9,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from migrator.bycontent import matches
 from migrator.catalog import ForeignKey
 from migrator.dialects import Dialect
 from migrator.exact import exact_for
@@ -116,7 +117,9 @@ def _why(connection: Connection, dialect: Dialect, fit: Fit, row: HeldRow) -> Wh
         return "still-used", f"{source} {pairs(row.key)} was made by us and rows refer to it by now", {}
     if not fit.stands or fit.live is None:
         return "does-not-fit", "; ".join(fit.problems()), {}
-    live = _live(connection, dialect, fit, row, mirror.key)
+    live = {} if mirror.by_address else _live(connection, dialect, fit, row, mirror.key)
+    if row.action == CHANGED and mirror.by_address:
+        return _why_not_found(connection, dialect, fit, row)
     if row.action == CHANGED:
         return _why_not_changed(connection, fit, row, live)
     if live:
@@ -158,6 +161,19 @@ def _why_not_changed(connection: Connection, fit: Fit, row: HeldRow, live: Mappi
             named = pairs({name: row.values[name] for name in fk.columns})
             return "parent-gone", f"{fk.name or 'a foreign key'} wants a row of {fk.parent} for {named}", live
     return reason, message, live
+
+
+def _why_not_found(connection: Connection, dialect: Dialect, fit: Fit, row: HeldRow) -> Why:
+    if not fit.takes_references:
+        return "does-not-fit", "; ".join(fit.problems()), {}
+    if not matches(connection, dialect, fit, [row.id], changed=True):
+        was = f"{pairs(row.key)}, set to {pairs(row.new)}"
+        return "row-gone", f"{fit.mirror.source} has no row any more that is as we left it ({was})", {}
+    for fk in fit.live.foreign_keys if fit.live else ():
+        if _parent_is_gone(connection, fit, row, fk):
+            named = pairs({name: row.values[name] for name in fk.columns})
+            return "parent-gone", f"{fk.name or 'a foreign key'} wants a row of {fk.parent} for {named}", {}
+    return _otherwise(fit)
 
 
 def _otherwise(fit: Fit) -> Why:

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TextIO
 
 from sqlalchemy.engine import Connection
 
-from migrator.catalog import Column
+from migrator.catalog import Column, shown
 from migrator.dialects import Dialect
 from migrator.exact import Exact, exact_for
 from migrator.quarantine import CHANGED, DELETED
@@ -106,8 +106,14 @@ class _Sql:
         elif row.action == CHANGED:
             given = ", ".join(f"{quote(name)} = {literal[name]}" for name in mirror.reference_columns)
             new = {name: self.exact.literal(value, columns[name]) for name, value in row.new.items()}
-            where = [f"{quote(name)} = {literal[name]}" for name in mirror.key]
-            where += [_is(quote(name), value) for name, value in new.items()]
+            if mirror.by_address:
+                where = [_is(quote(name), new.get(name, literal[name])) for name in mirror.stored]
+                place = quote(shown(mirror.key[0]))
+                one = f"SELECT {place} FROM {table} WHERE {' AND '.join(where)} LIMIT 1"
+                where = [f"{place} = ({one})"]
+            else:
+                where = [f"{quote(name)} = {literal[name]}" for name in mirror.key]
+                where += [_is(quote(name), value) for name, value in new.items()]
             self.out.write(f"UPDATE {table} SET {given} WHERE {' AND '.join(where)};\n")
         else:
             named = ", ".join(f"{name} = {literal[name]}" for name in mirror.key)
@@ -131,7 +137,7 @@ def row_to_json(row: HeldRow, columns: Mapping[str, Column], exact: Exact) -> di
         "state": row.state,
         "at": row.at,
         "reason": row.reason,
-        "key": plain(row.key),
+        "key": {shown(name): value for name, value in plain(row.place or row.key).items()},
         "row": plain(row.values),
         "new": plain(row.new) or None,
     }

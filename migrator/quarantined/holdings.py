@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,9 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.sql.elements import ColumnElement
 
 from migrator import journal, quarantine
+from migrator.catalog import shown
 from migrator.errors import MigratorError, UsageError
+from migrator.predicate import table_clause
 from migrator.quarantine import AT, KIND, RUN_ID, STATE, Mirror
 from migrator.reference import Reference
 from migrator.worklist import bound
@@ -116,20 +119,22 @@ def holdings(connection: Connection, references: Sequence[str] = ()) -> list[Hol
 def sources(connection: Connection, mirror: Mirror) -> set[str]:
     """The columns that the mirror's table really has, ours left out: one that the source lost, and a later
     sweep no longer knew of, is still there."""
-    inspector = sa.inspect(connection)
     own = set(mirror.clause.c.keys()) - set(mirror.columns)
-    return {str(column["name"]) for column in inspector.get_columns(mirror.name.name)} - own
+    # Not reflected: SQLAlchemy has no type for the place of a row.
+    none = sa.select(sa.text("*")).select_from(table_clause(mirror.name)).limit(0)
+    names = connection.execute(none).keys()
+    return set(map(str, names)) - own
 
 
 def parse_key(text: str) -> Mapping[str | None, str]:
-    """`5`, `id=5` or `country=A,code=7`.
+    """`5`, `id=5`, `country=A,code=7` or `ctid=(0,7)`.
 
     Raises:
         UsageError: a part of several has no name.
     """
     if "=" not in text:
         return {None: text}
-    parts = [part.partition("=") for part in text.split(",")]
+    parts = [part.partition("=") for part in re.split(r",(?![^(]*\))", text)]
     if any(not middle for _, middle, _ in parts):
         raise UsageError(f"The key {text!r} cannot be read.", hint="Write it as column=value,column=value.")
     return {name.strip(): value for name, _, value in parts}
@@ -141,14 +146,14 @@ def _key(mirror: Mirror, clause: sa.FromClause, key: Mapping[str | None, str]) -
         if name is None and len(mirror.key) != 1:
             columns = ",".join(f"{column}=..." for column in mirror.key)
             raise UsageError(f"The key of {mirror.source} has several columns.", hint=f"--key {columns}")
-        named[name or mirror.key[0]] = value
-    if set(named) != set(mirror.key):
-        columns = ",".join(f"{column}=..." for column in mirror.key)
+        named[name or shown(mirror.key[0])] = value
+    if set(named) != set(map(shown, mirror.key)):
+        columns = ",".join(f"{shown(column)}=..." for column in mirror.key)
         raise UsageError(
             f"{', '.join(named)} is not the key of {mirror.source}.",
             hint=f"--key {columns}; with several tables in quarantine name one with --reference.",
         )
-    return sa.and_(*(clause.c[column] == bound(value) for column, value in named.items()))
+    return sa.and_(*(clause.c[column] == bound(named[shown(column)]) for column in mirror.key))
 
 
 def nothing_selected(found: Sequence[Holding]) -> MigratorError:

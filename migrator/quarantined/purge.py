@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 
 from migrator import lock
 from migrator.errors import Refused
-from migrator.putback import number_sql
+from migrator.plainsql import number_sql
 from migrator.quarantine import HEALED, ID, RESTORED, STATE, SUPERSEDED
 from migrator.quarantined.holdings import Holding, Selection, holdings, nothing_selected
 from migrator.quarantined.restoring import drop_settled

@@ -20,8 +20,8 @@ from migrator.batches import BatchSize
 from migrator.catalog import Facts
 from migrator.dialects import Dialect
 from migrator.errors import Refused
+from migrator.plainsql import number_sql
 from migrator.predicate import none_null, parent_exists
-from migrator.putback import number_sql
 from migrator.quarantine import ACTION, CHANGED, CONFLICT, DELETED, HELD, ID, RESTORED, STATE, SUPERSEDED
 from migrator.quarantined.conflicts import Conflict, conflicts, count
 from migrator.quarantined.holdings import Holding, Selection, holdings, nothing_selected

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from migrator.catalog import Column, Table
+from migrator.catalog import Column, Table, shown
 from migrator.dialects import Dialect
 from migrator.exact import Exact, exact_for
-from migrator.putback import number_sql
+from migrator.plainsql import number_sql
 from migrator.quarantine import ACTION, AT, CHANGED, CREATED, DELETED, ID, KIND, RUN_ID, STATE
 from migrator.quarantined.holdings import Holding, Selection
 from migrator.report.values import pairs
@@ -29,6 +29,7 @@ class HeldRow:
         id: its number in the mirror.
         values: the whole original row, as `Exact.text` gives values.
         new: for a changed row: what we set its columns to.
+        place: where it was, of a table without a key.
     """
 
     holding: Holding
@@ -40,10 +41,13 @@ class HeldRow:
     at: str
     values: Mapping[str, Any]
     new: Mapping[str, Any]
+    place: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> dict[str, Any]:
         """What names the row."""
+        if self.place:
+            return {shown(column): value for column, value in self.place.items()}
         return {column: self.values[column] for column in self.holding.mirror.key}
 
     @property
@@ -101,7 +105,7 @@ def held_rows(
         sa.select(
             *(clause.c[name] for name in _OURS),
             *(exact.text(cell, of).label(None) for cell, of in zip(mirror.new(clause), new, strict=True)),
-            *(exact.text(clause.c[name], columns[name]).label(None) for name in mirror.columns),
+            *(exact.text(clause.c[name], columns[name]).label(None) for name in mirror.captured),
         )
         .where(*selection.where(mirror, clause))
         .order_by(clause.c[ID])
@@ -125,7 +129,7 @@ def held_rows(
                 at=str(row[5]),
                 values={
                     name: readable(exact, value)
-                    for name, value in zip(mirror.columns, row[end:], strict=True)
+                    for name, value in zip(mirror.columns, row[end:], strict=False)
                 },
                 new={
                     name: readable(exact, value)
@@ -133,6 +137,7 @@ def held_rows(
                 }
                 if str(row[3]) == CHANGED
                 else {},
+                place={mirror.key[0]: row[-1]} if mirror.by_address else {},
             )
 
 

@@ -86,7 +86,7 @@ def _reference_report(
     if counts is not None and guess is None and limit:
         for kind in detect.breaking_kinds(reference):
             if getattr(counts, kind):
-                key = facts.child.key
+                key = facts.child.handle
                 rows = detect.orphans(connection, reference, key, kinds=(kind,), limit=limit)
                 samples[kind] = tuple(rows)
         if counts.dangling:

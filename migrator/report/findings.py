@@ -59,7 +59,7 @@ def command(verb: str, reference: Reference, *more: str) -> str:
 
 
 def _rows(facts: Facts, counts: Counts, dialect: Dialect) -> Iterator[Finding]:
-    reference, key = facts.reference, facts.child.key
+    reference, key = facts.reference, facts.child.handle
     columns, parent = _names(reference.columns), reference.parent
     if counts.dangling:
         yield Finding(

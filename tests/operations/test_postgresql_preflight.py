@@ -62,7 +62,11 @@ def test_a_healthy_blog_is_not_refused(database: Database) -> None:
         ("unlogged-parent", "user is unlogged", ['ALTER TABLE "user" SET UNLOGGED']),
         ("inheritance", "public.more", ["CREATE TABLE more () INHERITS (post)"]),
         ("inheritance", "public.more", ['CREATE TABLE more () INHERITS ("user")']),
-        ("no-key", "post has no primary key", ["ALTER TABLE post DROP CONSTRAINT post_pkey"]),
+        (
+            "no-key",
+            "post has no primary key",
+            ["DROP TABLE post", "CREATE TABLE post (id int, user_id bigint) PARTITION BY HASH (id)"],
+        ),
         ("name-taken", "ix_post_user_id", ["CREATE INDEX ix_post_user_id ON post (title)"]),
         (
             "name-taken",
@@ -85,6 +89,14 @@ def test_a_fact_that_forbids_the_run_is_named(
     assert slugs(found) == [slug]
     assert named in found[0].message
     assert "\n" not in found[0].message + found[0].fix
+
+
+def test_a_table_without_a_key_has_addresses(database: Database) -> None:
+    """The operator is told what that means, and the run goes on."""
+    desk = Desk.at(database, *BLOG, "ALTER TABLE post DROP CONSTRAINT post_pkey")
+    (problem,) = desk.problems()
+    assert (problem.slug, problem.severity) == ("no-key", "warn")
+    assert "named by their ctid" in problem.message
 
 
 @pytest.mark.parametrize(
