@@ -8,12 +8,16 @@ from contextlib import contextmanager
 import pytest
 import sqlalchemy as sa
 
+from migrator import journal
 from migrator.dialects import mysql_locks
 from migrator.dialects.mysql_sessions import execute
+from migrator.errors import Interrupted, MigratorError
 from migrator.plan import Sql
+from migrator.policy import Backfill, Delete
 from migrator.reference import TableName
 from tests.conftest import ServerFactory
-from tests.operations.mysql_desk import BLOG, Desk, in_background
+from tests.operations.lifecycle import DOWN, run
+from tests.operations.mysql_desk import BLOG, DOUBLE, REFERENCE, Desk, in_background
 from tests.servers.database import Database
 from tests.servers.server import Server
 
@@ -107,6 +111,46 @@ def test_a_crash_of_the_server_during_the_rebuild_leaves_the_old_table(own_serve
         assert desk.value("SELECT COUNT(*) FROM information_schema.tables WHERE table_name LIKE '#sql%'") == 0
         desk.run(desk.dialect.validate_steps(desk.facts()))
         assert desk.facts().not_null
+
+
+@pytest.mark.parametrize("how", ["restart", "crash"])
+def test_a_run_whose_server_goes_during_the_rebuild_is_resumed(own_server: ServerFactory, how: str) -> None:
+    """Stopped in good order or not: the run ends as interrupted, not one row is lost, and the same call goes
+    through to the proof."""
+    with desk_at(own_server()) as (database, desk):
+        desk.sql(*[DOUBLE] * 16)
+        rows = desk.value("SELECT COUNT(*) FROM post")
+        policies = (Backfill(to=1), Delete())
+        run(database.engine, ("sweep", "enforce"), REFERENCE, *policies)
+        ended: list[MigratorError] = []
+
+        def validate() -> None:
+            try:
+                run(database.engine, ("validate",), REFERENCE, *policies)
+            except MigratorError as error:
+                ended.append(error)
+
+        rebuilding = in_background(validate)
+        with desk.open() as connection:
+            while not mysql_locks.leftovers(connection):
+                pass
+        if how == "crash":
+            database.kill()
+            rebuilding.join()
+            database.start()
+        else:
+            database.restart()
+            rebuilding.join()
+        assert [type(error) for error in ended] == [Interrupted]
+        assert desk.value("SELECT COUNT(*) FROM post") == rows
+        run(database.engine, ("validate",), REFERENCE, *policies)
+        with database.engine.connect() as connection:
+            assert journal.proved_at(connection, REFERENCE)
+        assert desk.facts().not_null
+        assert desk.facts().guards == ()
+        assert desk.value("SELECT COUNT(*) FROM post") == rows
+        run(database.engine, DOWN, REFERENCE)
+        assert desk.facts().foreign_key is None
 
 
 def test_a_rebuild_whose_log_overflows_can_be_tried_again(own_server: ServerFactory) -> None:
