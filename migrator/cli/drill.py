@@ -36,6 +36,19 @@ FORMATS = ("text", "json", "html", "markdown")
     "--leftovers", "errand", flag_value="list", help="List the copies that killed drills left, and stop."
 )
 @click.option("--drop-leftovers", "errand", flag_value="drop", help="Drop them, and stop.")
+@click.option(
+    "--sample",
+    metavar="ROWS|SHARE",
+    help="Work on a part that holds together: so many rows of the largest table, or such as 5%.",
+)
+@click.option(
+    "--reference",
+    "-r",
+    "references",
+    multiple=True,
+    metavar="REFERENCE",
+    help="With --sample: keep this reference whole too, whose column's name does not give it away.",
+)
 @click.option("--keep", is_flag=True, help="Leave the copy there.")
 @click.option(
     "--to", "target", metavar="REVISION", default="head", show_default=True, help="Go up to this revision."
@@ -72,6 +85,8 @@ def command(
     config: Path | None,
     place: str,
     errand: str | None,
+    sample: str | None,
+    references: tuple[str, ...],
     keep: bool,
     target: str,
     origin: str | None,
@@ -124,9 +139,14 @@ def command(
             "A load writes rows that stay: --load and --load-command are for a drill on a copy.",
             hint="Leave them out, or leave --in-place out.",
         )
+    if sample and place == "in-place":
+        raise UsageError("--sample makes a copy.", hint="Leave it out, or leave --in-place out.")
+    if references and not sample:
+        raise UsageError("--reference goes with --sample.", hint="A drill works on what its revisions name.")
     form = format_for(form, output, FORMATS)
     from migrator.drill.run import Request, drill
-    from migrator.references import load_object
+    from migrator.drill.sample import Sampling
+    from migrator.references import each, load_object, named
     from migrator.verify.orm import mappers_of
 
     mappers = mappers_of(load_object(models)) if models else []
@@ -144,6 +164,7 @@ def command(
         mappers=mappers,
         load=load or load_command is not None,
         command=load_command,
+        sampling=Sampling.parse(sample, tuple(each(named(references)))) if sample else None,
     )
     with _terminated_like_interrupted(), _telling() as tell:
         result = drill(request, tell)

@@ -13,9 +13,10 @@ from sqlalchemy.engine import URL
 from migrator.connect import make_engine
 from migrator.drill.clones import Cloner, Leftover, cloner_for
 from migrator.drill.clones.base import new_name
-from migrator.drill.model import describe
+from migrator.drill.model import Sampled, describe
+from migrator.drill.sample import Sampling
 from migrator.errors import MigratorError, StepFailed
-from migrator.fingerprint import Fingerprint, compare, take
+from migrator.fingerprint import Fingerprint, compare, schema_text, take
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Clone:
         seconds: how long that took, the comparison with the source included.
         print: its fingerprint, which is the source's.
         live: whether the source was written to meanwhile, so that the rows could not be compared.
+        sample: what part of the source it is; None for all of it.
     """
 
     url: URL
@@ -37,16 +39,18 @@ class Clone:
     seconds: float
     print: Fingerprint
     live: bool
+    sample: Sampled | None = None
 
 
 @contextmanager
-def cloned(source: URL, *, keep: bool = False) -> Iterator[Clone]:
+def cloned(source: URL, *, keep: bool = False, sampling: Sampling | None = None) -> Iterator[Clone]:
     """Copy a database, prove that the copy is one, and drop it at the end: after a failure and after
     Ctrl-C as well. What a killed process leaves is found by its name: see `leftovers`.
 
     Args:
         source: what to copy; it is only read.
         keep: leave it there.
+        sampling: copy a part of it only.
 
     Raises:
         Refused: it cannot be copied.
@@ -57,10 +61,14 @@ def cloned(source: URL, *, keep: bool = False) -> Iterator[Clone]:
     began = time.monotonic()
     with cloner.claim(name):
         try:
-            url, method = cloner.clone(name)
+            sample = None
+            if sampling is None:
+                url, method = cloner.clone(name)
+            else:
+                url, method, sample = cloner.sample(name, sampling)
             with cloner.occupy(name):
-                found, live = _proved(cloner, source, url)
-                yield Clone(url, name, method, time.monotonic() - began, found, live)
+                found, live = _proved(cloner, source, url) if sample is None else _alike(cloner, source, url)
+                yield Clone(url, name, method, time.monotonic() - began, found, live, sample)
         finally:
             if not keep:
                 # The error that brought us here, if there was one, matters more than one in tidying up.
@@ -112,6 +120,25 @@ def _proved(cloner: Cloner, source: URL, url: URL) -> tuple[Fingerprint, bool]:
             hint="Drill --in-place in a staging copy made with your own tools.",
         )
     return copy, True
+
+
+def _alike(cloner: Cloner, source: URL, url: URL) -> tuple[Fingerprint, bool]:
+    """The sample's fingerprint, once its schema is seen to be the source's."""
+    copy = fingerprint(url)
+    engine = make_engine(source)
+    try:
+        # Without the rows: there may be too many of them, which is why a sample was asked for.
+        with engine.connect() as connection:
+            texts = schema_text(connection)
+    finally:
+        engine.dispose()
+    original = _without(Fingerprint(copy.dialect, texts, {}, {}), cloner)
+    schema = compare(original, _without(copy, cloner))
+    if schema:
+        raise StepFailed(
+            f"The sample has not the source's schema: {describe(schema[0])} The source was not changed."
+        )
+    return copy, False
 
 
 def _without(found: Fingerprint, cloner: Cloner) -> Fingerprint:

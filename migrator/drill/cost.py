@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from migrator import journal
 from migrator.catalog import Facts
 from migrator.dialects import Dialect
-from migrator.drill.model import Cost, Part, RevisionStep, SetAside
+from migrator.drill.model import Cost, Part, RevisionStep, Sampled, SetAside
 from migrator.drill.stage import Stage
 from migrator.errors import MigratorError
 from migrator.operate import Policies
@@ -86,6 +86,23 @@ def cost(steps: tuple[RevisionStep, ...], aside: list[SetAside], grown: int | No
         how="Measured in this drill, on all the rows, with nobody else at work: with writers at work their "
         "waits come on top, and another machine takes its own time. Batches rest as the settings say. "
         "A step's time is the most that its lock can have lasted.",
+    )
+
+
+def extrapolated(found: Cost, sample: Sampled) -> Cost:
+    """The cost for the whole database, judged by a sample of it: so many times as much."""
+    times = sample.times
+    return replace(
+        found,
+        rows=round(found.rows * times),
+        seconds=found.seconds * times,
+        bytes=None if found.bytes is None else round(found.bytes * times),
+        how=f"Extrapolated from a sample of {sample.rows:,} of {sample.of:,} rows: rows, time and disk are "
+        f"{times:,.1f} times what they were there, with nobody else at work. What takes the same time "
+        "however many rows there are is counted too high by that; what grows faster than they do, such as "
+        "an index that no longer fits into memory, too low. Kinds of orphan too rare for the sample were "
+        "added to it and weigh too much. The longest lock is as it was in the sample: one that is held "
+        "while a table is read or built anew lasts that many times as long.",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from migrator.drill.model import SCHEMA, ActResult, Cost, Drill, Felt, Part
+from migrator.drill.model import SCHEMA, ActResult, Cost, Drill, Felt, Part, Sampled
 from migrator.fingerprint import Difference
 from migrator.report.json import head
 
@@ -19,7 +19,11 @@ def drill_to_json(drill: Drill) -> dict[str, Any]:
             "identical": drill.identical,
             "exit_code": drill.exit_code,
         },
-        "place": {**asdict(drill.place), "seconds": round(drill.place.seconds, 3)},
+        "place": {
+            **asdict(drill.place),
+            "seconds": round(drill.place.seconds, 3),
+            "sample": None if drill.place.sample is None else _sample(drill.place.sample),
+        },
         "start": drill.start,
         "target": drill.target,
         "acts": [_act(act) for act in drill.acts],
@@ -35,6 +39,15 @@ def drill_to_json(drill: Drill) -> dict[str, Any]:
                 for status in ("passed", "differs", "failed", "skipped")
             },
         },
+    }
+
+
+def _sample(sample: Sampled) -> dict[str, Any]:
+    return {
+        "share": round(sample.share, 6),
+        "rows": sample.rows,
+        "of": sample.of,
+        "tables": [{"table": name, "rows": kept, "of": rows} for name, (kept, rows) in sample.tables.items()],
     }
 
 

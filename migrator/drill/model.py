@@ -174,6 +174,34 @@ class Item:
 
 
 @dataclass(frozen=True)
+class Sampled:
+    """How much of the database a sample holds.
+
+    Args:
+        share: the share of each table's rows that was picked, before what they refer to was added.
+        tables: rows in the sample and in the database, by table.
+    """
+
+    share: float
+    tables: dict[str, tuple[int, int]]
+
+    @property
+    def rows(self) -> int:
+        """In the sample."""
+        return sum(kept for kept, _ in self.tables.values())
+
+    @property
+    def of(self) -> int:
+        """In the database."""
+        return sum(rows for _, rows in self.tables.values())
+
+    @property
+    def times(self) -> float:
+        """How many times as many rows the database has."""
+        return self.of / self.rows if self.rows else 1.0
+
+
+@dataclass(frozen=True)
 class Place:
     """Where the drill ran.
 
@@ -183,6 +211,7 @@ class Place:
         method: how the copy was made.
         kept: whether the copy is still there.
         seconds: how long copying took.
+        sample: what part of the database the copy holds; None for all of it.
     """
 
     mode: Literal["clone", "in-place"]
@@ -190,6 +219,7 @@ class Place:
     method: str
     kept: bool = False
     seconds: float = 0.0
+    sample: Sampled | None = None
 
 
 @dataclass(frozen=True)
@@ -245,6 +275,12 @@ class Drill:
     def verdict(self) -> str:
         """The one line that matters."""
         act = self._first
+        if act is None and self.place.sample is not None:
+            sample = self.place.sample
+            return (
+                f"Identical on a sample of {sample.rows:,} of {sample.of:,} rows: after upgrade and "
+                "downgrade every table, column and row is as it was before."
+            )
         if act is None:
             return "Identical: after upgrade and downgrade every table, column and row is as it was before."
         if act.status == "failed":

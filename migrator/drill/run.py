@@ -21,6 +21,7 @@ from migrator.drill.checklist import checklist
 from migrator.drill.clone import cloned, fingerprint
 from migrator.drill.environment import BASE, Environment, environment, reason
 from migrator.drill.model import ActResult, Drill, Place
+from migrator.drill.sample import Sampling
 from migrator.drill.stage import Stage, Wishes
 from migrator.drill.staging import check_staging
 from migrator.errors import StepFailed, UsageError
@@ -47,6 +48,7 @@ class Request:
         mappers: the application's models, for the checks of relationships and defaults.
         load: upgrade and downgrade another copy with the application at work.
         command: the user's command that is the application; None for writers of our own.
+        sampling: copy a part of the database only.
     """
 
     url: URL
@@ -62,6 +64,7 @@ class Request:
     mappers: Sequence[Mapper[Any]] = ()
     load: bool = False
     command: str | None = None
+    sampling: Sampling | None = None
 
 
 def drill(request: Request, tell: Callable[[str], None] = lambda _: None) -> Drill:
@@ -87,6 +90,7 @@ def drill(request: Request, tell: Callable[[str], None] = lambda _: None) -> Dri
     _path(asked, request)
     with _place(request, tell) as (url, place, first, notes):
         stage = _stage(request, Environment(asked.ini, url, asked.arguments), first, tell)
+        stage.sample = place.sample
         for act in acts():
             if act.wanted(stage):
                 stage.done.append(_played(act, stage, notes))
@@ -114,13 +118,16 @@ def _place(
         yield request.url, Place("in-place", _name(request.url), "no copy", kept=True), None, ()
         return
     tell("copying the database")
-    with cloned(request.url, keep=request.keep) as clone:
+    with cloned(request.url, keep=request.keep, sampling=request.sampling) as clone:
         notes = [f"Copied in {clone.seconds:.1f} s: {clone.method}."]
         if clone.live:
             notes.append("The source was written to meanwhile: the copy's rows could not be compared.")
         # Taken down first, it begins elsewhere than the source.
         first = None if request.origin else clone.print
-        place = Place("clone", _name(clone.url), clone.method, request.keep, clone.seconds)
+        if clone.sample is not None:
+            told = (f"{name} {kept:,} of {rows:,}" for name, (kept, rows) in clone.sample.tables.items())
+            notes.append(f"A sample, and not all rows: {', '.join(told)}.")
+        place = Place("clone", _name(clone.url), clone.method, request.keep, clone.seconds, clone.sample)
         yield clone.url, place, first, tuple(notes)
 
 
@@ -145,7 +152,7 @@ def _stage(
 @contextmanager
 def _spare(request: Request, worked_on: Environment) -> Iterator[tuple[URL, Fingerprint]]:
     """Another copy of the source, at the revision where the drill began."""
-    with cloned(request.url) as clone:
+    with cloned(request.url, sampling=request.sampling) as clone:
         if request.origin is None:
             yield clone.url, clone.print
             return

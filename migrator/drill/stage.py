@@ -14,7 +14,7 @@ from migrator.catalog import Facts
 from migrator.connect import make_engine
 from migrator.drill.clone import fingerprint
 from migrator.drill.environment import Environment, Revision
-from migrator.drill.model import ActResult, Cost, Direction, Felt, RevisionStep, SetAside, Status
+from migrator.drill.model import ActResult, Cost, Direction, Felt, RevisionStep, Sampled, SetAside, Status
 from migrator.drill.rows import Sentinel
 from migrator.fingerprint import Difference, Fingerprint, compare, differing_keys
 from migrator.known import facts_with_proof
@@ -69,6 +69,7 @@ class Stage:
         done: the results so far.
         spare: another copy of the source, for an act that leaves rows behind, and its fingerprint.
         felt: what the application felt in all, where it was at work.
+        sample: what part of the database is worked on; None for all of it.
     """
 
     environment: Environment
@@ -91,6 +92,7 @@ class Stage:
     done: list[ActResult] = field(default_factory=list)
     spare: Callable[[], AbstractContextManager[tuple[URL, Fingerprint]]] | None = None
     felt: Felt | None = None
+    sample: Sampled | None = None
 
     @property
     def url(self) -> URL:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from migrator.drill.acts.base import Act, Outcome, plural
-from migrator.drill.cost import cost, size, with_locks
+from migrator.drill.cost import cost, extrapolated, size, with_locks
 from migrator.drill.rows import sentinels, set_aside
 from migrator.drill.stage import Stage
 from migrator.known import from_journal
@@ -25,6 +25,8 @@ def play(stage: Stage) -> Outcome:
     if grown is not None and stage.size is not None:
         grown -= stage.size
     stage.cost = cost(tuple(stage.steps), stage.aside, grown)
+    if stage.sample is not None:
+        stage.cost = extrapolated(stage.cost, stage.sample)
     rows = sum(one.total for one in stage.aside)
     return Outcome(
         "passed", f"{plural(len(stage.path), 'revision')} applied, {plural(rows, 'row')} set aside."

@@ -6,12 +6,16 @@ import os
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, Connection
+
+from migrator.connect import make_engine
+from migrator.drill.model import Sampled
+from migrator.drill.sample import Sampling, thin_out
 
 PREFIX: Final = "migrator_drill_"
 """What the name of every scratch database begins with, and of nothing else."""
@@ -55,6 +59,33 @@ class Cloner(ABC):
         Raises:
             Refused: it cannot be made, with the way out.
         """
+
+    def sample(self, name: str, wish: Sampling) -> tuple[URL, str, Sampled]:
+        """Make a copy of a part that holds together. By default: of everything, then thinned out."""
+        url, method = self.clone(name)
+        engine = make_engine(url)
+        try:
+            with (
+                engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
+                self.undisturbed(connection),
+            ):
+                sampled = thin_out(connection, wish)
+                self.pack(connection)
+        finally:
+            engine.dispose()
+        return url, f"{method}, thinned out to a sample", sampled
+
+    @contextmanager
+    def undisturbed(self, connection: Connection) -> Iterator[None]:
+        """Rows can be deleted inside without a trigger or a foreign key that does something about it.
+
+        Raises:
+            Refused: that may not be asked for.
+        """
+        yield
+
+    def pack(self, connection: Connection) -> None:  # noqa: B027
+        """Give back the room of deleted rows, which would be read through again and again."""
 
     @abstractmethod
     def drop(self, name: str) -> None:

@@ -17,6 +17,8 @@ from sqlalchemy.engine import URL, Connection
 from migrator.connect import make_engine
 from migrator.drill.clones.base import PREFIX, Cloner, Leftover, created
 from migrator.drill.clones.mysql_copy import Copy, quoted
+from migrator.drill.model import Sampled
+from migrator.drill.sample import Sample, Sampling
 from migrator.errors import Refused
 
 #: ER_DBACCESS_DENIED_ERROR, ER_TABLEACCESS_DENIED_ERROR, ER_SPECIFIC_ACCESS_DENIED_ERROR
@@ -38,30 +40,31 @@ class MySQLCloner(Cloner):
         source = str(self.source.database)
         with self._connected() as connection:
             try:
-                charset, collation = connection.exec_driver_sql(
-                    "SELECT @@character_set_database, @@collation_database"
-                ).one()
-                connection.exec_driver_sql(
-                    f"CREATE DATABASE {quoted(name)} CHARACTER SET {charset} COLLATE {collation}"
-                )
+                self._create(connection, name)
                 dump = self._dump_program
                 if dump is not None:
                     self._by_dump(*dump, name)
                     return self.source.set(database=name), f"{os.path.basename(dump[0])} into the client"
                 Copy(connection, source, name).make()
             except sa.exc.DBAPIError as error:
-                number = next(iter(getattr(error.orig, "args", ())), 0)
-                if number in _DENIED:
-                    raise Refused(
-                        f"This account may not make a copy of {source}: {_line(error)}. "
-                        "The source was not changed.",
-                        hint="GRANT ALL ON `migrator\\_drill\\_%`.* TO the account, and SELECT, SHOW VIEW, "
-                        f"TRIGGER ON {quoted(source)}.*.",
-                    ) from error
-                raise Refused(
-                    f"{source} could not be copied: {_line(error)}. The source was not changed."
-                ) from error
+                raise self._not_copied(error) from error
         return self.source.set(database=name), "a copy in plain SQL, table by table"
+
+    def sample(self, name: str, wish: Sampling) -> tuple[URL, str, Sampled]:
+        """See `Cloner.sample`. Only the sample's rows are copied, in plain SQL."""
+        source = str(self.source.database)
+        with self._connected() as connection, self._connected() as picking:
+            try:
+                self._create(connection, name)
+                # What is read must not be locked: one snapshot for each statement, as the copy itself does.
+                picking.exec_driver_sql("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+                sample = Sample(picking, schema=name)
+                sample.pick(wish)
+                Copy(connection, source, name, sample).make()
+                sampled = sample.forget()
+            except sa.exc.DBAPIError as error:
+                raise self._not_copied(error) from error
+        return self.source.set(database=name), "a sample, copied in plain SQL, table by table", sampled
 
     def drop(self, name: str) -> None:
         """See `Cloner.drop`. A session that holds a metadata lock there would keep DROP waiting."""
@@ -92,6 +95,24 @@ class MySQLCloner(Cloner):
             connection.exec_driver_sql("SET SESSION wait_timeout = 604800")
             connection.execute(sa.text("SELECT GET_LOCK(:name, 0)"), {"name": name}).scalar_one()
             yield
+
+    def _create(self, connection: Connection, name: str) -> None:
+        charset, collation = connection.exec_driver_sql(
+            "SELECT @@character_set_database, @@collation_database"
+        ).one()
+        connection.exec_driver_sql(
+            f"CREATE DATABASE {quoted(name)} CHARACTER SET {charset} COLLATE {collation}"
+        )
+
+    def _not_copied(self, error: sa.exc.DBAPIError) -> Refused:
+        source = str(self.source.database)
+        if next(iter(getattr(error.orig, "args", ())), 0) in _DENIED:
+            return Refused(
+                f"This account may not make a copy of {source}: {_line(error)}. The source was not changed.",
+                hint="GRANT ALL ON `migrator\\_drill\\_%`.* TO the account, and SELECT, SHOW VIEW, "
+                f"TRIGGER ON {quoted(source)}.*.",
+            )
+        return Refused(f"{source} could not be copied: {_line(error)}. The source was not changed.")
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:

@@ -15,6 +15,10 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from migrator.drill.sample import Sample
+from migrator.predicate import table_clause
+from migrator.reference import TableName
+
 _SESSION: Final = (
     "SET NAMES utf8mb4",
     "SET SESSION foreign_key_checks = 0",
@@ -41,11 +45,13 @@ class Copy:
             settings are changed.
         source: the database's name.
         name: the copy's, which is there and empty.
+        sample: the rows to be copied; None for all of them.
     """
 
     connection: Connection
     source: str
     name: str
+    sample: Sample | None = None
 
     def make(self) -> None:
         """Tables, rows, then what may refer to them: routines, views, triggers.
@@ -86,9 +92,13 @@ class Copy:
             "AND coalesce(generation_expression, '') = '' ORDER BY ordinal_position"
         )
         listed = ", ".join(map(quoted, columns))
+        rows = table_clause(TableName(table, self.source), *columns)
+        query = sa.select(*(rows.c[name] for name in columns))
+        if self.sample is not None and (kept := self.sample.kept(TableName(table), rows)) is not None:
+            query = query.where(kept)
         self._run(
             f"INSERT INTO {quoted(self.name)}.{quoted(table)} ({listed}) "
-            f"SELECT {listed} FROM {quoted(self.source)}.{quoted(table)}"
+            f"{query.compile(dialect=self.connection.dialect)}"
         )
 
     def _sequence(self, name: str) -> None:

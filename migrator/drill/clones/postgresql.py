@@ -53,6 +53,25 @@ class PostgreSQLCloner(Cloner):
             self._copy_settings(connection, name)
         return self.source.set(database=name), method
 
+    @contextmanager
+    def undisturbed(self, connection: Connection) -> Iterator[None]:
+        """See `Cloner.undisturbed`."""
+        try:
+            connection.exec_driver_sql("SET session_replication_role = replica")
+        except sa.exc.DBAPIError as error:
+            raise Refused(
+                "This role may not switch triggers off, so a copy cannot be thinned out to a sample. "
+                "The source was not changed.",
+                hint="GRANT SET ON PARAMETER session_replication_role TO the role (PostgreSQL 15 and later), "
+                "or drill as a superuser, or without --sample.",
+            ) from error
+        yield
+        connection.exec_driver_sql("RESET session_replication_role")
+
+    def pack(self, connection: Connection) -> None:
+        """See `Cloner.pack`."""
+        connection.exec_driver_sql("VACUUM (FULL, ANALYZE)")
+
     def drop(self, name: str) -> None:
         """See `Cloner.drop`."""
         with self._connected() as connection:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, Connection
 
 from migrator.drill.clones.base import PREFIX, Cloner, Leftover, created, maker_lives
 from migrator.errors import Refused
@@ -45,6 +45,25 @@ class SQLiteCloner(Cloner):
                 f"The SQLite file {path} could not be copied: {error}. Nothing was changed."
             ) from error
         return self.source.set(database=str(target)), "SQLite's backup API"
+
+    @contextmanager
+    def undisturbed(self, connection: Connection) -> Iterator[None]:
+        """See `Cloner.undisturbed`. Triggers cannot be switched off: they are taken away for the time."""
+        connection = connection.execution_options(no_parameters=True)
+        connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
+        triggers = connection.exec_driver_sql(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"
+        ).all()
+        for name, _ in triggers:
+            quoted = connection.dialect.identifier_preparer.quote_identifier(name)
+            connection.exec_driver_sql(f"DROP TRIGGER {quoted}")
+        yield
+        for _, text in triggers:
+            connection.exec_driver_sql(text)
+
+    def pack(self, connection: Connection) -> None:
+        """See `Cloner.pack`."""
+        connection.exec_driver_sql("VACUUM")
 
     def drop(self, name: str) -> None:
         """See `Cloner.drop`."""
