@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
@@ -80,6 +81,12 @@ def test_mariadb_names_the_holders_where_it_can(own_server: ServerFactory, engin
                 assert not known or found[0].what.endswith("on user")
             # The DISKS plugin is asked as well: there is room for four posts.
             assert [problem for problem in desk.environment() if problem.severity == "refuse"] == []
+            if "--plugin-load-add=disks" in arguments:
+                facts = desk.facts()
+                large = replace(facts, child=replace(facts.child, bytes=10**15))
+                with desk.open() as connection:
+                    problems = list(desk.dialect.environment_problems(connection, large, desk.settings))
+                assert [problem.slug for problem in problems if problem.severity == "refuse"] == ["no-room"]
 
 
 def test_a_crash_of_the_server_during_the_rebuild_leaves_the_old_table(own_server: ServerFactory) -> None:

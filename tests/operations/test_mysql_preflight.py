@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from migrator.dialects.mysql_words import guard_names
+from migrator.errors import UnknownTableError
 from migrator.reference import Reference
 from tests.operations.mysql_desk import ALL, BLOG, REFERENCE, Desk, account
 from tests.servers.database import Database
@@ -39,6 +40,13 @@ REFUSED = {
     "MyISAM parent (none, or 1824)": ((USER + " ENGINE=MyISAM", post()), "engine"),
     "partitioned child (1506)": (
         (USER, post() + " PARTITION BY HASH (id) PARTITIONS 2"),
+        "partitioned",
+    ),
+    "partitioned parent (1506)": (
+        (
+            "CREATE TABLE user (id int PRIMARY KEY) PARTITION BY HASH (id) PARTITIONS 2",
+            post(),
+        ),
         "partitioned",
     ),
     "view as parent (1347)": (
@@ -205,7 +213,7 @@ def test_root_has_nothing_to_complain_of(database: Database) -> None:
 
 
 @pytest.mark.parametrize(
-    "lacking", ["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "INDEX", "REFERENCES"]
+    "lacking", ["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "INDEX"]
 )
 def test_a_privilege_that_is_lacking_is_named(database: Database, lacking: str) -> None:
     """With the GRANT that gives it (1142 in the middle of the run otherwise)."""
@@ -223,13 +231,19 @@ def test_a_privilege_that_is_lacking_is_named(database: Database, lacking: str) 
         assert not [p for p in poor.environment() if p.severity == "refuse"]
 
 
-def test_mariadb_wants_lock_tables_for_its_fence(database: Database) -> None:
-    """MySQL does without."""
+@pytest.mark.parametrize(("lacking", "family"), [("LOCK TABLES", "mariadb"), ("REFERENCES", "mysql")])
+def test_what_one_server_alone_asks_for(database: Database, lacking: str, family: str) -> None:
+    """MariaDB for its fence, MySQL for the key (1142); the other one does without and goes there and back."""
     desk = Desk.at(database, *BLOG)
-    with account(desk, database, ALL.replace("LOCK TABLES, ", "")) as poor:
-        refused = [problem.message for problem in poor.environment() if problem.severity == "refuse"]
-        assert all("LOCK TABLES" in message for message in refused)
-        assert bool(refused) == desk.mariadb
+    with account(desk, database, ALL.replace(f"{lacking}, ", "")) as poor:
+        refused = [problem for problem in poor.environment() if problem.severity == "refuse"]
+        assert bool(refused) == (database.family == family)
+        assert all(lacking in problem.message and "GRANT" in problem.fix for problem in refused)
+        desk.sql(*(problem.fix.rstrip(";") for problem in refused))
+        poor.run(poor.dialect.index_steps(poor.facts()))
+        ours = poor.run([poor.step("add-foreign-key")])
+        poor.downgrade(frozenset({*ours, "create-index"}))
+    assert desk.facts().state == "none"
 
 
 def test_an_account_that_may_only_read_is_refused(database: Database) -> None:
@@ -266,14 +280,39 @@ def test_with_the_binary_log_on_a_trigger_wants_more_than_its_privilege(database
     assert not set(guard_names(REFERENCE)) & set(desk.facts().guards)
 
 
-def test_an_old_transaction_on_either_table_is_refused(database: Database) -> None:
+@pytest.mark.parametrize("table", ["user", "post"])
+def test_an_old_transaction_on_either_table_is_refused(database: Database, table: str) -> None:
     """Where the server names the holders of metadata locks."""
     desk = Desk.at(database, *BLOG)
     impatient = replace(desk, settings=replace(desk.settings, long_transaction=0.5))
-    with desk.transaction("SELECT * FROM user") as holder:
+    with desk.transaction(f"SELECT * FROM {table}") as holder:
         holder.exec_driver_sql("DO SLEEP(2)")
         found = [problem.slug for problem in impatient.environment()]
     assert found == ([] if desk.mariadb else ["long-transaction"])
+
+
+def test_a_parent_that_is_missing_is_refused(database: Database) -> None:
+    """With the names that are there."""
+    desk = Desk.at(database, post(), "CREATE TABLE users (id int PRIMARY KEY)")
+    with pytest.raises(UnknownTableError, match="users"):
+        desk.preflight()
+
+
+def test_what_a_large_rebuild_needs_is_spoken_of(database: Database) -> None:
+    """Room for the table once more, and in the log of what is written meanwhile (1799); only where there is a
+    rebuild to come."""
+    desk = Desk.at(database, *BLOG)
+    small = desk.facts()
+    large = replace(small, child=replace(small.child, bytes=10**15))
+    for facts, expected in (
+        (large, {"room-unknown": "warn", "online-log": "warn"}),
+        (replace(large, reference=replace(REFERENCE, nullable=True)), {}),
+        (small, {}),
+    ):
+        with desk.open() as connection:
+            found = list(desk.dialect.environment_problems(connection, facts, desk.settings))
+        about = {p.slug: p.severity for p in found if p.slug in ("room-unknown", "online-log", "no-room")}
+        assert about == expected
 
 
 def test_a_session_with_its_checks_off_is_spoken_of(database: Database) -> None:
