@@ -45,8 +45,13 @@ def run() -> None:
         _offline(url, arguments)
         return
     given = context.config.attributes.get("connection")
+    if isinstance(given, Connection):
+        _online(given)
+        return
     if given is not None:
-        _online(given if isinstance(given, Connection) else given.connect())
+        # An engine: a connection left open would keep what it has read and locked.
+        with given.connect() as connection:
+            _online(connection)
         return
     with connect(url) as engine, engine.connect() as connection:
         _online(connection)
