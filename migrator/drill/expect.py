@@ -18,6 +18,7 @@ from migrator import quarantine
 from migrator.drill.rows import Sentinel, label_of, sentinels
 from migrator.drill.stage import Stage
 from migrator.fingerprint import Difference, Fingerprint, compare
+from migrator.fingerprint.exact import ROW
 from migrator.quarantine import ACTION, CHANGED
 
 _ALL = 10**9
@@ -106,7 +107,11 @@ def _why(one: Difference, moved: _Moved) -> str | None:
             "once given is not given again."
         )
     if one.object == moved.child and one.column in reference.columns:
-        if not all(tuple(map(str, key.values())) in moved.rows for key in one.keys):
+        if all(set(key) == {ROW} for key in one.keys):
+            # Without a key nothing but their number says that they are the same rows.
+            if len(one.keys) != len(moved.rows):
+                return None
+        elif not all(tuple(map(str, key.values())) in moved.rows for key in one.keys):
             return None
         return (
             f"{moved.child}.{one.column}: the {len(moved.rows):,} rows given to the sentinel name it by its "

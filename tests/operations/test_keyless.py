@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import threading
+from io import StringIO
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic.runtime.migration import MigrationContext
 
 from migrator.errors import PreflightRefused, Refused, TooManyOrphans
+from migrator.offline import write_script
 from migrator.operate import Policies, operate
+from migrator.operations import SweepOrphans
 from migrator.plainsql import run_plain
 from migrator.plan import Operation
 from migrator.policy import Backfill, CreateParents, Delete, Expression, Policy, SetNull
 from migrator.reference import Reference
 from migrator.settings import Settings
 from tests.conftest import Database
+from tests.operations.keyless_desk import keyless_blog
 from tests.operations.lifecycle import FAST, UP, assert_same, picture
 from tests.operations.lifecycle import run as operations
 from tests.operations.orphan_cases import fill, key, table
@@ -270,3 +276,50 @@ def test_the_exported_statements_put_the_rows_back(database: Database, policy: P
     )
     assert shown.code == 0, shown.err
     assert [row["row"] for row in shown.json["rows"]] == [{"user_id": 99, "page": "same"}]
+
+
+@pytest.mark.engines("postgresql")
+def test_a_row_that_moves_while_a_batch_waits_for_it(database: Database) -> None:
+    """The batch waits for whoever has the row, finds another place or nothing, and looks again."""
+    visits(database)
+    before = there(database)
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql("UPDATE visit SET page = page || '!' WHERE user_id = 99")
+        connection.exec_driver_sql("UPDATE visit SET user_id = 2 WHERE page = 'a,b'")
+        ending = threading.Timer(0.6, connection.commit)
+        ending.start()
+        settings = Settings(**{**vars(FAST), "lock_timeout_ms": 5000})
+        policies = Policies(Delete(), Delete())
+        counts = operate(database.engine, "sweep", REFERENCE, policies=policies, settings=settings)
+        ending.join()
+    assert counts["changed"] == 17
+    assert (2, "a,b") in there(database)
+    assert not [user for user, _ in there(database) if user not in (1, 2, 3)]
+    operations(database.engine, ("restore",), REFERENCE)
+    moved = [
+        (user, f"{page}!" if user == 99 else page) if page != "a,b" else (2, page) for user, page in before
+    ]
+    assert sorted(there(database), key=repr) == sorted(moved, key=repr)
+
+
+@pytest.mark.engines(*WITH_ADDRESSES)
+def test_a_script_is_refused(database: Database) -> None:
+    """It would have to follow rows that move."""
+    visits(database)
+    dialect: Any = database.engine.dialect
+    context = MigrationContext.configure(
+        dialect=type(dialect)(), opts={"as_sql": True, "output_buffer": StringIO()}
+    )
+    policies = Policies(Delete(), Delete())
+    with pytest.raises(PreflightRefused, match="a script cannot follow its rows"):
+        write_script(context, SweepOrphans(REFERENCE), policies, FAST, {"url": database.url})
+
+
+@pytest.mark.engines(*WITH_ADDRESSES)
+def test_the_drill_takes_such_a_table_up_and_down(database: Database) -> None:
+    """Every row is compared, however many are each other's equals."""
+    keyless_blog(database, posts=30)
+    ran = command("drill", "--url", database.url, "--format", "json")
+    assert ran.code == 0, ran.err
+    acts = {act["slug"]: act["status"] for act in ran.json["acts"]}
+    assert {acts[name] for name in ("compare", "again")} == {"passed"}
