@@ -49,6 +49,7 @@ from migrator.worklist import Worklist
 
 #: What the database may say of a statement that the next run can send again.
 _PASSING = ("lost", "lock-timeout", "deadlock", "retry")
+_MEND = "What was done is journaled; mend the cause and run the same command again."
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def translate(verdict: str, error: sa.exc.DBAPIError) -> MigratorError:
             f"A lock could not be had: {line}",
             hint="Run the same command again: it goes on from where it was.",
         )
-    return StepFailed(line, hint="What was done is journaled; mend the cause and run the same command again.")
+    return StepFailed(line, hint=_MEND)
 
 
 def _line(error: sa.exc.DBAPIError) -> str:
@@ -252,6 +253,12 @@ class _Operation:
             context = Context(self.sessions, plan.facts.reference, run, self.progress, gate)
             try:
                 Runner(context).run(plan)
+            except sa.exc.DBAPIError as error:
+                said = translate(self.sessions.dialect.verdict(error), error)
+                if not self._close(run, plan, said) and isinstance(said, Refused):
+                    # It was permitted until now: the server has become read-only, say.
+                    said = StepFailed(said.message, hint=_MEND)
+                raise said from error
             except BaseException as error:
                 self._close(run, plan, error)
                 raise
@@ -262,11 +269,11 @@ class _Operation:
             gate.signalled()
         return counts
 
-    def _close(self, run: journal.Run, plan: Plan, error: BaseException) -> None:
-        """Say in the journal how the run ended. The error matters more than what fails here."""
+    def _close(self, run: journal.Run, plan: Plan, error: BaseException) -> bool:
+        """Say in the journal how the run ended. The error matters more than what fails here. Returns whether
+        it was a refusal before the first change."""
         state = "failed"
-        passing = isinstance(error, sa.exc.DBAPIError) and self.sessions.dialect.verdict(error) in _PASSING
-        if passing or isinstance(error, (Interrupted, KeyboardInterrupt)):
+        if isinstance(error, (Interrupted, KeyboardInterrupt)):
             state = "interrupted"
         try:
             with self.sessions.open() as connection:
@@ -276,7 +283,8 @@ class _Operation:
                 if state == "refused":
                     self._leave_nothing(connection, plan)
         except (sa.exc.DBAPIError, MigratorError):
-            return
+            pass
+        return state == "refused"
 
     def _changed_nothing(self, connection: Connection, run: journal.Run, plan: Plan) -> bool:
         """Whether a refusal came before the first change, so that nothing of ours need stay."""

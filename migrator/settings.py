@@ -100,6 +100,9 @@ def resolve(flags: Mapping[str, Any] | None = None, environ: Mapping[str, str] |
             values[setting.name] = _value(source, said, type(setting.default))
     if values.get("log", "auto") not in _LOGS:
         raise UsageError(f"log must be one of {', '.join(_LOGS)}, not {values['log']!r}.")
+    for name, needed in (("replica_url", "max_replica_lag"), ("replica_lag_query", "replica_url")):
+        if flags.get(name) and not values.get(needed):
+            raise UsageError(f"{name} does nothing without {needed}.", hint=f"Say -x {needed}= as well.")
     return Settings(**values)
 
 

@@ -91,6 +91,7 @@ def start_server(
     dedicated: bool = False,
     keep: bool = False,
     also_publish: int | None = None,
+    small_disk: str | None = None,
 ) -> Server:
     """Start a server and wait until it answers.
 
@@ -100,6 +101,7 @@ def start_server(
         dedicated: one test may stop it.
         keep: it outlives this process.
         also_publish: one more port of the container, for what a test starts beside the server.
+        small_disk: the size of a disk of its own at /small, `1m` say.
 
     Raises:
         RuntimeError: it cannot be had; the message says why.
@@ -114,6 +116,8 @@ def start_server(
     prepared.with_bind_ports(PORTS[recipe.family], _free_port())
     if also_publish is not None:
         prepared.with_bind_ports(also_publish, _free_port())
+    if small_disk is not None:
+        prepared.with_tmpfs_mount("/small", f"size={small_disk},mode=1777")
     prepared.with_kwargs(labels={LABEL: KEPT if keep else _owner()}, shm_size="256m")
     try:
         prepared.start()
