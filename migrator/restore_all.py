@@ -41,7 +41,7 @@ def restore(context: Context, facts: Facts) -> dict[str, Any]:
     restored = removed_back(context, mirrors, size)
     for mirror in mirrors:
         restored += restore_mirror(context, mirror, size, CHANGED).restored
-    _created(context, facts, mirrors, size)
+    remove_parents(context, facts, mirrors, size)
     kept: list[str] = []
     conflicts = 0
     for mirror in mirrors:
@@ -61,7 +61,7 @@ def restore(context: Context, facts: Facts) -> dict[str, Any]:
             f"again, or the application changed the row. They stay in {', '.join(kept)}; "
             "see `migrator quarantine list`."
         )
-    sentinels = _remove_sentinels(context, facts)
+    sentinels = remove_sentinels(context, facts)
     return {"restored": restored, "conflicts": conflicts, "kept": kept, "sentinels": sentinels}
 
 
@@ -81,12 +81,13 @@ def removed_back(context: Context, mirrors: Sequence[Mirror], size: BatchSize) -
     return total + untied + (removed_back(context, mirrors, size) if untied else 0)
 
 
-def _created(context: Context, facts: Facts, mirrors: Sequence[Mirror], size: BatchSize) -> None:
-    """Parents that we made go, where nothing refers to them but the orphans that named them."""
+def remove_parents(context: Context, facts: Facts, mirrors: Sequence[Mirror], size: BatchSize) -> int:
+    """Parents that we made go, where nothing refers to them but the orphans that named them. Returns how
+    many are gone."""
     child = next((mirror for mirror in mirrors if mirror.source.name == facts.reference.child.name), None)
     if child is None:
-        return
-    stay = 0
+        return 0
+    stay = removed = 0
     with context.sessions.work() as connection:
         for mirror in mirrors:
             past: int | None = None
@@ -97,6 +98,7 @@ def _created(context: Context, facts: Facts, mirrors: Sequence[Mirror], size: Ba
                     mark(connection, mirror, gone, RESTORED)
                     mark(connection, mirror, sorted(set(ids) - set(gone)), CONFLICT)
                 stay += len(ids) - len(gone)
+                removed += len(gone)
                 past = ids[-1]
         # The evidence of who named them has served, unless one of them stays.
         past = None
@@ -104,15 +106,23 @@ def _created(context: Context, facts: Facts, mirrors: Sequence[Mirror], size: Ba
             with context.dialect.transaction(connection):
                 mark(connection, child, ids, RESTORED)
             past = ids[-1]
+    return removed
 
 
-def _remove_sentinels(context: Context, facts: Facts) -> int:
-    """Returns how many sentinel rows of ours stay because something refers to them."""
+def remove_sentinels(context: Context, facts: Facts, *, undone: bool = False) -> int:
+    """Sentinel rows of ours go, unless something refers to them.
+
+    Args:
+        undone: those too that a downgrade had to leave.
+
+    Returns:
+        How many stay.
+    """
     kept = 0
     with context.sessions.work() as connection:
         for run in journal.runs(connection, context.reference):
             key = run.facts.get("sentinel")
-            if key is None or run.state == "undone":
+            if key is None or (run.state == "undone" and not undone):
                 continue
             if remove_if_unused(context, connection, facts, load_key(key)):
                 left = {name: value for name, value in run.facts.items() if name != "sentinel"}

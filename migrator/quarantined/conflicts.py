@@ -100,11 +100,13 @@ def _paged(
         after, left = page[-1].id, None if left is None else left - size
 
 
-def count(connection: Connection, holding: Holding, selection: Selection) -> int:
-    """How many selected rows of a mirror are marked as conflicts."""
+def count(connection: Connection, holding: Holding, selection: Selection, actions: Sequence[str] = ()) -> int:
+    """How many selected rows of a mirror are marked as conflicts; of these actions, if so asked."""
     clause = holding.mirror.clause
     query = sa.select(sa.func.count()).select_from(clause)
     query = query.where(clause.c[STATE] == CONFLICT, *selection.where(holding.mirror, clause))
+    if actions:
+        query = query.where(clause.c[ACTION].in_(actions))
     return int(connection.scalar(query) or 0)
 
 

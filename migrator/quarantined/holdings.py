@@ -61,6 +61,11 @@ class Selection:
     keys: tuple[Mapping[str | None, str], ...] = ()
     before: str | None = None
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is about all that was set aside of some references, or of all."""
+        return not (self.runs or self.states or self.kinds or self.keys or self.before)
+
     def where(self, mirror: Mirror, clause: sa.FromClause) -> list[ColumnElement[bool]]:
         """The conditions on a mirror's rows.
 

@@ -46,5 +46,6 @@ def outcome_to_json(database: DatabaseInfo, outcome: Outcome) -> dict[str, Any]:
             "superseded": outcome.superseded,
             "blocked": outcome.blocked,
             "conflicts": outcome.conflicts,
+            "parents": outcome.parents,
         },
     }

@@ -18,18 +18,33 @@ from sqlalchemy.sql.elements import ColumnElement
 from migrator import journal, lock, quarantine
 from migrator.batches import BatchSize
 from migrator.catalog import Facts
+from migrator.context import Context
 from migrator.dialects import Dialect
 from migrator.errors import Refused
 from migrator.plainsql import number_sql
 from migrator.predicate import none_null, parent_exists
-from migrator.quarantine import ACTION, CHANGED, CONFLICT, DELETED, HELD, ID, RESTORED, STATE, SUPERSEDED
+from migrator.quarantine import (
+    ACTION,
+    CHANGED,
+    CONFLICT,
+    CREATED,
+    DELETED,
+    HELD,
+    ID,
+    RESTORED,
+    STATE,
+    SUPERSEDED,
+)
 from migrator.quarantined.conflicts import Conflict, conflicts, count
 from migrator.quarantined.holdings import Holding, Selection, holdings, nothing_selected
 from migrator.reference import TableName
 from migrator.restore import mark, put_back
+from migrator.restore_all import remove_parents, remove_sentinels
 from migrator.sessions import Sessions
 
 OnConflict = Literal["report", "skip", "newest"]
+
+_PUT_BACK = (DELETED, CHANGED)
 
 
 @dataclass(frozen=True)
@@ -43,6 +58,7 @@ class Outcome:
         conflicts: how many stay because of a row, or the lack of one, of today.
         listed: these, as far as they were asked for.
         dropped: mirrors that are empty now and gone with the migration they belonged to.
+        parents: parents that a policy had created, gone again, sentinels among them.
     """
 
     restored: int = 0
@@ -51,6 +67,7 @@ class Outcome:
     conflicts: int = 0
     listed: tuple[Conflict, ...] = ()
     dropped: tuple[str, ...] = ()
+    parents: int = 0
 
 
 def restore(
@@ -78,15 +95,28 @@ def restore(
     with lock.hold(sessions) as check:
         with sessions.open() as connection:
             found = holdings(connection, selection.references)
-            if not any(_waiting(connection, of, selection) for of in found):
+            if not any(_waiting(connection, of, selection, _PUT_BACK) for of in found) and not (
+                selection.is_whole
+                and any(
+                    _waiting(connection, of, selection, (CREATED,)) or _sentinels(connection, of)
+                    for of in found
+                )
+            ):
                 raise nothing_selected(found)
             guards = {of.mirror.name: _guard(connection, sessions.dialect, of) for of in found}
         work = _Work(sessions, selection, found, guards, leave_out, check, progress)
         restored = work.removed() + work.changed()
+        parents = work.created() if selection.is_whole else 0
         with sessions.open() as connection:
             outcome = _settled(connection, sessions.dialect, work, on_conflict, limit)
-            outcome = replace(outcome, restored=restored)
-            if outcome.blocked and not restored and not outcome.conflicts and not outcome.superseded:
+            outcome = replace(outcome, restored=restored, parents=parents)
+            if (
+                outcome.blocked
+                and not restored
+                and not parents
+                and not outcome.conflicts
+                and not outcome.superseded
+            ):
                 raise _standing(connection, sessions.dialect, found, outcome.blocked)
             return replace(outcome, dropped=drop_settled(connection, sessions.dialect, found))
 
@@ -151,11 +181,33 @@ class _Work:
         """Changes undone, newest first."""
         return sum(self._mirror(of, CHANGED) for of in self.found)
 
-    def _mirror(self, holding: Holding, action: str) -> int:
-        settings, dialect = self.sessions.settings, self.sessions.dialect
-        size = BatchSize(
+    def created(self) -> int:
+        """Parents that we made, as a downgrade removes them: where nothing refers to them any more. While
+        the foreign key stands its children have to have them."""
+        total = 0
+        for holding in self.found:
+            if not holding.is_child or self.guards[holding.mirror.name].foreign_key is not None:
+                continue
+            with self.sessions.open() as connection:
+                facts = self.sessions.dialect.facts(connection, holding.reference)
+                runs = journal.runs(connection, holding.reference)
+            if not runs:
+                continue
+            mirrors = [of.mirror for of in self.found if of.reference == holding.reference]
+            context = Context(self.sessions, holding.reference, runs[-1], check=self.check)
+            total += remove_parents(context, facts, mirrors, self._size)
+            total += len(_sentinels_of(runs)) - remove_sentinels(context, facts, undone=True)
+        return total
+
+    @property
+    def _size(self) -> BatchSize:
+        settings = self.sessions.settings
+        return BatchSize(
             settings.batch_size, settings.batch_floor, settings.batch_ceiling, settings.batch_target_ms / 1000
         )
+
+    def _mirror(self, holding: Holding, action: str) -> int:
+        dialect, size = self.sessions.dialect, self._size
         total, past = 0, None
         with self.sessions.work() as connection:
             while ids := self._page(connection, holding, action, past, size.rows):
@@ -207,12 +259,22 @@ def _guard(connection: Connection, dialect: Dialect, holding: Holding) -> _Guard
     return _Guard(holding, name, refused and not holding.reference.nullable)
 
 
-def _waiting(connection: Connection, holding: Holding, selection: Selection) -> int:
+def _sentinels(connection: Connection, holding: Holding) -> bool:
+    """Whether a downgrade left a sentinel row of ours."""
+    runs = journal.runs(connection, holding.reference)
+    return any(run.state == "undone" for run in _sentinels_of(runs))
+
+
+def _sentinels_of(runs: Sequence[journal.Run]) -> list[journal.Run]:
+    return [run for run in runs if run.facts.get("sentinel") is not None]
+
+
+def _waiting(connection: Connection, holding: Holding, selection: Selection, actions: Sequence[str]) -> int:
     clause = holding.mirror.clause
     query = sa.select(sa.func.count()).select_from(clause)
     query = query.where(
         clause.c[STATE].in_((HELD, CONFLICT)),
-        clause.c[ACTION].in_((DELETED, CHANGED)),
+        clause.c[ACTION].in_(actions),
         *selection.where(holding.mirror, clause),
     )
     return int(connection.scalar(query) or 0)
@@ -235,7 +297,8 @@ def _settled(
             superseded += len(numbers)
         here = count(connection, holding, work.selection)
         left += here
-        blocked += _waiting(connection, holding, work.selection) - here
+        blocked += _waiting(connection, holding, work.selection, _PUT_BACK)
+        blocked -= count(connection, holding, work.selection, _PUT_BACK)
         if on_conflict != "skip" and here and len(listed) < limit:
             listed += conflicts(connection, dialect, holding, work.selection, limit=limit - len(listed))
     return Outcome(superseded=superseded, blocked=blocked, conflicts=left, listed=tuple(listed))

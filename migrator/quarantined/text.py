@@ -91,6 +91,8 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     if outcome.listed:
         console.print()
     told = [f"{outcome.restored:,} row(s) restored"]
+    if outcome.parents:
+        told.append(f"{outcome.parents:,} parent(s) that were created removed")
     if outcome.superseded:
         told.append(f"{outcome.superseded:,} settled in favour of the newer row")
     if outcome.conflicts:

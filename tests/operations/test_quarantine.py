@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from migrator.policy import Backfill, Delete
+from migrator.policy import Backfill, CreateParents, Delete
 from migrator.reference import Reference
 from tests.conftest import Database
 from tests.operations.lifecycle import DOWN, UP
@@ -162,7 +162,13 @@ def test_restore_is_refused_while_the_reference_stands(database: Database, engin
         "sqlite", "postgresql") else "INSERT INTO `user` (id, name) VALUES (99, 'Bob')")  # fmt: skip
     some = verb(database, "restore", "--all", "--format", "json")
     assert some.code == 3
-    assert some.json["summary"] == {"restored": 1, "superseded": 0, "blocked": 2, "conflicts": 0}
+    assert some.json["summary"] == {
+        "restored": 1,
+        "superseded": 0,
+        "blocked": 2,
+        "conflicts": 0,
+        "parents": 0,
+    }
     assert (3, 'a "quoted", \\ one', 99) in posts(engine)
     operate(engine, DOWN, POST)
     assert [post[0] for post in posts(engine)] == [1, 2, 3, 4]
@@ -219,3 +225,45 @@ def test_purge_asks_and_refuses_what_a_downgrade_could_need(database: Database, 
     assert "1 row(s) purged" in verb(database, "purge", "--state", "restored", "--yes").out
     assert "2 row(s) purged" in verb(database, "purge", "--all", "--yes", "--even-if-needed").out
     assert verb(database, "list").out == "Nothing is in quarantine.\n"
+
+
+def users(engine: Engine) -> list[int]:
+    """The keys of all users."""
+    user = engine.dialect.identifier_preparer.quote("user")
+    with engine.connect() as connection:
+        return list(connection.execute(sa.text(f"SELECT id FROM {user} ORDER BY id")).scalars())
+
+
+def test_restore_removes_the_parents_that_were_created(database: Database, engine: Engine) -> None:
+    """Those of a whole reference, where only the orphans that named them refer to them; one that came into
+    use stays, until nothing refers to it any more."""
+    operate(engine, ("sweep",), POST, Backfill(to=(1,)), CreateParents({"name": "made up"}))
+    execute(engine, "INSERT INTO post (id, title, user_id) VALUES (9, 'new', 98)")
+    assert users(engine) == [1, 98, 99]
+
+    first = verb(database, "restore", "--all", "--format", "json")
+    there = users(engine)
+    execute(engine, "DELETE FROM post WHERE id = 9")
+    second = verb(database, "restore", "--all", "--format", "json")
+
+    check_schema(first.json)
+    assert (first.code, first.json["summary"]["parents"], first.json["summary"]["conflicts"]) == (3, 1, 1)
+    assert first.json["conflicts"][0]["conflict"] == "still-used"
+    assert there == [1, 98]
+    assert (second.code, second.json["summary"]["parents"]) == (0, 1)
+    assert users(engine) == [1]
+    assert [row[2] for row in posts(engine)] == [1, None, 99, 98]
+
+
+def test_restore_removes_the_sentinel_that_nothing_refers_to(database: Database, engine: Engine) -> None:
+    """Not with some of the rows: with the whole reference, though other rows of it came back before."""
+    made = Backfill(sentinel={"id": 7, "name": "nobody"})
+    operate(engine, ("sweep",), POST, made, made)
+    assert len(users(engine)) == 2
+
+    some = verb(database, "restore", "--key", "2")
+    assert (some.code, len(users(engine))) == (0, 2)
+    rest = verb(database, "restore", "--reference", str(POST), "--format", "json")
+
+    assert (rest.code, rest.json["summary"]["restored"], rest.json["summary"]["parents"]) == (0, 2, 1)
+    assert users(engine) == [1]
