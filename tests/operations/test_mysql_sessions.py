@@ -127,7 +127,7 @@ def test_keys_are_looked_up_in_the_primary_key(
     query = desk.dialect.for_update(sa.select(clause.c.a).where(condition))
     update = sa.update(clause).where(condition).values(b=1)
     for statement in (query, update):
-        compiled = statement.compile(desk.engine)
+        compiled = statement.compile(desk.engine, compile_kwargs={"render_postcompile": True})
         with desk.engine.connect() as connection:
             desk.dialect.prepare(connection, desk.settings)
             form = "" if desk.mariadb else "FORMAT=TRADITIONAL "
