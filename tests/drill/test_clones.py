@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -109,6 +111,56 @@ def test_somebody_connected_is_named_or_worked_around(database: Database) -> Non
                 pass
             assert "Nothing was changed" in str(refused.value)
     other.dispose()
+
+
+_INSIDE = """\
+#!{python}
+import os, sys
+given = sys.argv[1:]
+if "-P" in given:
+    given[given.index("-P") + 1] = "3306"
+os.execvp("docker", ["docker", "exec", "-i", "-e", "MYSQL_PWD", {container!r}, {program!r}, *given])
+"""
+
+
+def _programs_of_the_container(database: Database, folder: Path, *programs: str) -> bool:
+    """Have the programs inside the server's container at hand; False where it is in none of ours."""
+    if shutil.which("docker") is None:
+        return False
+    port = url_of(database).port
+    listed = subprocess.run(
+        ["docker", "ps", "--quiet", "--filter", f"publish={port}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    container = listed.stdout.strip()
+    if listed.returncode or not container:
+        return False
+    for program in programs:
+        path = folder / program
+        path.write_text(_INSIDE.format(python=sys.executable, container=container, program=program))
+        path.chmod(0o755)
+    return True
+
+
+@pytest.mark.engines("mysql", "mariadb")
+def test_the_servers_own_dump_program_makes_the_copy(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it is at hand, here from inside the server's container; the copy is the same as the source."""
+    names = ("mariadb-dump", "mariadb") if database.family == "mariadb" else ("mysqldump", "mysql")
+    blog(database)
+    if _programs_of_the_container(database, tmp_path, *names):
+        monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    expected = "a copy in plain SQL, table by table"
+    if shutil.which(names[0]) and shutil.which(names[1]):
+        expected = f"{names[0]} into the client"
+
+    with cloned(url_of(database)) as clone:
+        assert clone.method == expected
+        assert not clone.live
+        assert take(database.engine).identical(clone.print)
 
 
 @pytest.mark.engines("mysql", "mariadb")
