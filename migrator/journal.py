@@ -281,9 +281,10 @@ def record(connection: Connection, run: Run, **values: Mapping[str, Any]) -> Non
     )
 
 
-def step_started(connection: Connection, run: Run, name: str, *, ours: bool) -> None:
+def step_started(connection: Connection, run: Run, name: str, *, ours: bool) -> bool:
     """Say that a step begins, before it does. `ours` is False where the catalog shows that its
-    effect was there before we came; a step begun once stays ours, whatever the next start finds."""
+    effect was there before we came; a step begun once stays ours, whatever the next start finds. Returns
+    whether it was begun before."""
     updated = connection.execute(
         sa.update(STEP)
         .where(STEP.c.run_id == run.id, STEP.c.name == name)
@@ -301,6 +302,7 @@ def step_started(connection: Connection, run: Run, name: str, *, ours: bool) -> 
                 detail="{}",
             )
         )
+    return bool(updated.rowcount)
 
 
 def step_done(connection: Connection, run: Run, name: str, detail: Mapping[str, Any] | None = None) -> None:

@@ -44,12 +44,22 @@ class Sql:
         patience: "short" bounds the wait for locks by the lock timeout; "long" is for statements
             that block nobody while they wait or work (VALIDATE, CONCURRENTLY, an online rebuild).
         settle: statements run on the same connection whatever happened (UNLOCK TABLES, checks on).
+        courtesy: sent before the statements to spare others a deadlock; the statements do without where the
+            account may not.
+        otherwise: what stands in for the courtesy then.
     """
 
     statements: tuple[str, ...]
     mode: Literal["transaction", "autocommit"] = "transaction"
     patience: Literal["short", "long"] = "short"
     settle: tuple[str, ...] = ()
+    courtesy: tuple[str, ...] = ()
+    otherwise: tuple[str, ...] = ()
+
+    @property
+    def sent(self) -> tuple[str, ...]:
+        """The courtesy and the statements, as they are sent where everything is permitted."""
+        return (*self.courtesy, *self.statements)
 
 
 @dataclass(frozen=True)

@@ -64,15 +64,23 @@ class Runner:
         facts = self.facts()
         done = step.done(facts)
         with context.sessions.open() as connection:
-            journal.step_started(connection, context.run, step.name, ours=not done)
+            again = journal.step_started(connection, context.run, step.name, ours=not done)
         detail: dict[str, Any] | None = None
         if not done:
             context.progress.step(step.name, step.title)
             detail = self._work(plan, step, facts)
             if isinstance(step.work, Sql) and not step.done(self.facts()):
                 self._had_no_effect(step)
+        elif again and isinstance(step.work, Sql) and step.work.courtesy:
+            self._settle(step, step.work)
         with context.sessions.open() as connection:
             journal.step_done(connection, context.run, step.name, detail)
+
+    def _settle(self, step: Step, work: Sql) -> None:
+        """An earlier start died between the effect and what it had put up around it."""
+        left = replace(step, work=replace(work, statements=(), courtesy=(), otherwise=()))
+        with self.context.sessions.fresh() as connection:
+            self.context.dialect.run_sql(connection, left, self.context.sessions.settings)
 
     def _had_no_effect(self, step: Step) -> None:
         if step.optional:

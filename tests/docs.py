@@ -83,7 +83,7 @@ def _server(title: str, url: str, family: str, version: tuple[int, ...]) -> Iter
         for step in steps:
             cells = (f"`{step.name}`", step.title, step.lock, step.blocks)
             yield "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-        statements = [each for step in steps if isinstance(step.work, Sql) for each in step.work.statements]
+        statements = [each for step in steps if isinstance(step.work, Sql) for each in step.work.sent]
         if statements and family != "sqlite":
             yield "\n```sql"
             yield from (f"{statement};" for statement in statements)

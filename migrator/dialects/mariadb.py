@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from migrator.catalog import Facts
 from migrator.dialects import mysql_steps as steps
 from migrator.dialects.mysql import MySQL
-from migrator.dialects.mysql_words import table_sql
+from migrator.dialects.mysql_fence import by_name
 from migrator.plan import Step
 
 
@@ -26,16 +26,12 @@ class MariaDB(MySQL):
     }
 
     def enforce_steps(self, facts: Facts) -> tuple[Step, ...]:
-        """The foreign key behind a fence: `LOCK TABLES` waits for the open transactions of both tables.
-        Without it a DELETE of a parent, not yet committed, leaves orphans under the new key.
+        """The foreign key behind a fence in any case: `LOCK TABLES` waits for the open transactions of both
+        tables. Without it a DELETE of a parent, not yet committed, leaves orphans under the new key.
 
         From 11.2 on `ALGORITHM=COPY, LOCK=NONE` with the checks on would add the key and look at every
         row at once; not here, because enforcing must not depend on there being no orphan: a policy may
         keep them, and one that slips in would cost the whole copy.
         """
-        child, parent = facts.child.name, facts.parent.name
-        locked = f"LOCK TABLES {table_sql(child)} WRITE"
-        if not facts.reference.is_self_reference:
-            locked += f", {table_sql(parent)} READ"
-        key = steps.add_foreign_key(facts, fence=(locked,), unfence=("UNLOCK TABLES",))
+        key = steps.add_foreign_key(facts, otherwise=by_name(facts))
         return steps.enforce_steps(facts, key)

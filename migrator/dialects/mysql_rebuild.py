@@ -42,11 +42,20 @@ def ddl(
     done: Callable[[Facts], bool],
     patience: Literal["short", "long"] = "short",
     settle: tuple[str, ...] = (),
+    courtesy: tuple[str, ...] = (),
+    otherwise: tuple[str, ...] = (),
     violation: Literal["sweep", "fail"] = "fail",
     optional: frozenset[str] = frozenset(),
 ) -> Step:
     """A step of statements that each commit by themselves."""
-    work = Sql(statements, mode="autocommit", patience=patience, settle=settle)
+    work = Sql(
+        statements,
+        mode="autocommit",
+        patience=patience,
+        settle=settle,
+        courtesy=courtesy,
+        otherwise=otherwise,
+    )
     return Step(name, title, work, lock, blocks, True, done, violation, optional)
 
 

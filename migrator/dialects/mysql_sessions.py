@@ -235,7 +235,7 @@ def run(
     begin, end = (["START TRANSACTION"], ["COMMIT"]) if work.mode == "transaction" else ([], [])
     try:
         with _bound(connection, patience):
-            for statement in (*begin, *work.statements, *end):
+            for statement in (*_opening(connection, step, work), *begin, *work.statements, *end):
                 execute(connection, f"{MARKER}{step.name} */ {statement}")
     finally:
         # The error that brought us here matters more, and closing the connection settles as well.
@@ -243,6 +243,18 @@ def run(
             with suppress(sa.exc.SQLAlchemyError):
                 if not connection.invalidated:
                     execute(connection, statement)
+
+
+def _opening(connection: Connection, step: Step, work: Sql) -> tuple[str, ...]:
+    """Send the courtesy; what is to be sent in its place where it is denied."""
+    try:
+        for statement in work.courtesy:
+            execute(connection, f"{MARKER}{step.name} */ {statement}")
+    except sa.exc.DBAPIError as error:
+        if verdict(error) != "denied":
+            raise
+        return work.otherwise
+    return ()
 
 
 @contextmanager

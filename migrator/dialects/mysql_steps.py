@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from migrator.catalog import Facts
 from migrator.dialects.mysql_definition import literal, quote
+from migrator.dialects.mysql_fence import Fence, parent_first
 from migrator.dialects.mysql_rebuild import (
     ENDS,
     MOMENT,
@@ -104,6 +105,7 @@ def drop_guard_step(facts: Facts, name: str) -> Step:
     drops = (
         f"DROP TRIGGER IF EXISTS {trigger_sql(facts.reference, g)}" for g in guard_names(facts.reference)
     )
+    fence = _beside_the_key(facts)
     return ddl(
         name,
         "drop the triggers of the NULL guard",
@@ -111,7 +113,15 @@ def drop_guard_step(facts: Facts, name: str) -> Step:
         lock="EXCLUSIVE on the child, for a moment; twice",
         blocks=MOMENT.format("the child"),
         done=lambda facts: not facts.guards,
+        settle=fence.lower,
+        courtesy=fence.raise_,
     )
+
+
+def _beside_the_key(facts: Facts) -> Fence:
+    """Triggers come and go alone on MySQL; on MariaDB whoever has written a parent row has a lock on the
+    child as well, once the key is there."""
+    return parent_first(facts) if facts.server.family == "mariadb" else Fence()
 
 
 def _create_guard(facts: Facts, columns: tuple[str, ...]) -> tuple[str, ...]:
@@ -155,24 +165,26 @@ def add_foreign_key_sql(facts: Facts) -> str:
     )
 
 
-def add_foreign_key(facts: Facts, *, fence: tuple[str, ...] = (), unfence: tuple[str, ...] = ()) -> Step:
+def add_foreign_key(facts: Facts, *, otherwise: Fence = Fence()) -> Step:  # noqa: B008 (frozen)
     """New rows are checked from here on. The checks are off for this statement alone, on a connection
     that is closed afterwards: they must never be off on one that goes back to a pool.
 
     Args:
-        fence, unfence: statements before and after, for a server on which the ALTER itself does not wait
-            for open transactions of the parent.
+        otherwise: what stands in for the fence where the account may not put it up, for a server on which
+            the ALTER itself does not wait for open transactions of the parent.
     """
+    fence = parent_first(facts)
     return ddl(
         "add-foreign-key",
         f"add {facts.reference.name} without looking at old rows",
-        *fence,
         "SET SESSION foreign_key_checks = 0",
         alter(facts, add_foreign_key_sql(facts)),
         lock="EXCLUSIVE on child and parent, for a moment",
         blocks=MOMENT.format("both tables"),
         done=lambda facts: facts.foreign_key is not None,
-        settle=(*unfence, "SET SESSION foreign_key_checks = 1"),
+        settle=(*(fence.lower or otherwise.lower), "SET SESSION foreign_key_checks = 1"),
+        courtesy=fence.raise_ or otherwise.raise_,
+        otherwise=otherwise.raise_,
     )
 
 
@@ -200,7 +212,7 @@ def release_steps(facts: Facts, ours: frozenset[str]) -> tuple[Step, ...]:
 
 
 def _drop_foreign_key(facts: Facts) -> Step:
-    name = facts.reference.name
+    name, fence = facts.reference.name, parent_first(facts)
     return ddl(
         "drop-foreign-key",
         f"drop {name}",
@@ -208,6 +220,8 @@ def _drop_foreign_key(facts: Facts) -> Step:
         lock="EXCLUSIVE on child and parent, for a moment",
         blocks=MOMENT.format("both tables"),
         done=lambda facts: all(key.name != name for key in facts.child.foreign_keys),
+        settle=fence.lower,
+        courtesy=fence.raise_,
     )
 
 
@@ -234,7 +248,7 @@ def unvalidate_steps(facts: Facts, ours: frozenset[str]) -> tuple[Step, ...]:
 
 
 def _restore_guard(facts: Facts, columns: tuple[str, ...]) -> Step:
-    step = guard_step(facts, "restore-null-guard", columns)
+    step, fence = guard_step(facts, "restore-null-guard", columns), _beside_the_key(facts)
     return ddl(
         "restore-null-guard",
         step.title,
@@ -243,4 +257,6 @@ def _restore_guard(facts: Facts, columns: tuple[str, ...]) -> Step:
         blocks=step.blocks,
         done=guard_is_whole,
         optional=step.optional,
+        settle=fence.lower,
+        courtesy=fence.raise_,
     )

@@ -59,9 +59,9 @@ class MySQLScript(ServerScript):
         short = mysql_sessions.short_seconds(settings)
         seconds = mysql_sessions.long_seconds(settings) if work.patience == "long" else short
         wait = "SET SESSION lock_wait_timeout = {}"
-        lines = [wait.format(seconds), *work.statements, *work.settle, wait.format(short)]
+        lines = [wait.format(seconds), *work.sent, *work.settle, wait.format(short)]
         if work.mode == "transaction":
-            lines = [wait.format(seconds), "START TRANSACTION", *work.statements, "COMMIT", *work.settle]
+            lines = [wait.format(seconds), "START TRANSACTION", *work.sent, "COMMIT", *work.settle]
         yield statements(*lines)
         yield from checks.standing(self.job, self._after(step))
 

@@ -112,7 +112,7 @@ def _step_json(step: Step, one: PlannedReference) -> dict[str, Any]:
         "rows": rows_expected(step, one),
     }
     if isinstance(work, Sql):
-        found["sql"] = list(work.statements)
+        found["sql"] = list(work.sent)
         found["mode"] = work.mode
     if isinstance(work, Sweep):
         found["on_null"] = plain(work.on_null.to_json())
@@ -194,6 +194,6 @@ def _policy(policy: Policy) -> str:
 def _statements(step: Step) -> tuple[str, ...]:
     work = step.work
     if isinstance(work, Sql):
-        return work.statements
+        return work.sent
     assert isinstance(work, Sweep | Restore | Proof)
     return ()

@@ -101,11 +101,11 @@ def _work(url: str, number: int, posts: int, users: int, ready: Any, stopping: A
 
 
 def _number(error: sa.exc.DBAPIError) -> str:
-    state = getattr(error.orig, "sqlstate", None)
-    if state:
-        return str(state)
+    """PostgreSQL's SQLSTATE; MySQL's and MariaDB's own number, of which many share a SQLSTATE."""
     arguments = getattr(error.orig, "args", ())
-    return str(arguments[0]) if arguments else type(error.orig).__name__
+    if arguments and isinstance(arguments[0], int):
+        return str(arguments[0])
+    return str(getattr(error.orig, "sqlstate", None) or type(error.orig).__name__)
 
 
 class _Writer:

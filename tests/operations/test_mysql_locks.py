@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from migrator.dialects import mysql_locks
 from migrator.dialects.mysql_sessions import MARKER, error_number, execute
-from migrator.plan import Sql
+from migrator.plan import Sql, Step
 from migrator.reference import TableName
 from migrator.settings import Settings
 from tests.operations.mysql_desk import BLOG, Desk, in_background
@@ -48,7 +50,7 @@ def test_without_the_fence_mariadb_lets_it_slip(database: Database) -> None:
     desk.run(desk.dialect.index_steps(desk.facts()))
     work = desk.step("add-foreign-key").work
     assert isinstance(work, Sql)
-    bare = [statement for statement in work.statements if not statement.startswith("LOCK TABLES")]
+    bare = work.statements
     with desk.transaction("DELETE FROM user WHERE id = 1") as deleting:
         if not desk.mariadb:
             assert desk.fails("SET SESSION lock_wait_timeout = 1", *bare) == 1205
@@ -59,6 +61,71 @@ def test_without_the_fence_mariadb_lets_it_slip(database: Database) -> None:
     assert (
         desk.value("SELECT COUNT(*) FROM post LEFT JOIN user ON user.id = user_id WHERE user.id IS NULL") == 2
     )
+
+
+def wait_until_waiting(desk: Desk) -> None:
+    """Until a statement of ours waits for a metadata lock."""
+    waiting = (
+        "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() "
+        f"AND state = 'Waiting for table metadata lock' AND info LIKE '{MARKER}%%'"
+    )
+    deadline = time.monotonic() + 20
+    while not desk.value(waiting):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def a_first_post(desk: Desk, step: Step) -> int | None:
+    """A user is written, then the step waits for that transaction, then the user's first post is written.
+    The number of the error that the application gets; None when it gets none."""
+    settings = replace(desk.settings, lock_timeout_ms=5000)
+
+    def work() -> None:
+        with desk.open() as connection:
+            desk.dialect.run_sql(connection, step, settings)
+
+    with desk.transaction("INSERT INTO user (id, name) VALUES (900, 'new')") as application:
+        ddl = in_background(work)
+        wait_until_waiting(desk)
+        try:
+            execute(application, "INSERT INTO post (title, user_id) VALUES ('first', 900)")
+            application.commit()
+        except sa.exc.DBAPIError as error:
+            return error_number(error)
+        finally:
+            application.rollback()
+            ddl.join(30)
+    return None
+
+
+@pytest.mark.parametrize("name", ["add-foreign-key", "drop-foreign-key", "drop-null-guard"])
+def test_who_writes_a_parent_and_then_a_child_is_no_deadlocks_victim(database: Database, name: str) -> None:
+    """The parent is locked first, as the application does; the other way about it is, on MySQL for the key,
+    on MariaDB for whatever wants the child once the key is there."""
+    desk = Desk.at(database, *BLOG)
+    desk.run(desk.dialect.index_steps(desk.facts()))
+    for each in ("add-null-guard", *(["add-foreign-key"] if name != "add-foreign-key" else [])):
+        desk.attempt(desk.step(each))
+    step = (
+        desk.step(name)
+        if name != "drop-foreign-key"
+        else desk.dialect.release_steps(desk.facts(), frozenset({"add-foreign-key"}))[0]
+    )
+    work = step.work
+    assert isinstance(work, Sql)
+    if name == "drop-null-guard" and not desk.mariadb:
+        assert work.courtesy == ()  # who writes a parent has no lock on the child there
+        return
+    assert a_first_post(desk, replace(step, work=replace(work, courtesy=work.otherwise))) == 1213
+    if name == "drop-null-guard":  # it went through behind the victim
+        desk.attempt(desk.step("add-null-guard"))
+    elif name == "add-foreign-key":
+        desk.run(desk.dialect.release_steps(desk.facts(), frozenset({"add-foreign-key"})))
+    else:
+        desk.attempt(desk.step("add-foreign-key"))
+    desk.sql("DELETE FROM post WHERE user_id = 900", "DELETE FROM user WHERE id = 900")
+    assert a_first_post(desk, step) is None
+    assert desk.value("SELECT COUNT(*) FROM post WHERE user_id = 900") == 1
 
 
 @pytest.mark.parametrize("held", ["SELECT * FROM post", "UPDATE user SET name = 'y' WHERE id = 3"])

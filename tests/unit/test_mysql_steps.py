@@ -47,15 +47,35 @@ def test_the_key_is_added_with_checks_off_and_they_are_put_back_whatever_happens
         "ALTER TABLE `post` ADD CONSTRAINT `fk_post_user_id_user` FOREIGN KEY (`user_id`) "
         "REFERENCES `user` (`id`), ALGORITHM=INPLACE, LOCK=NONE",
     )
-    assert work.settle == ("SET SESSION foreign_key_checks = 1",)
+    assert work.settle[-1] == "SET SESSION foreign_key_checks = 1"
     assert (work.mode, work.patience) == ("autocommit", "short")
 
 
-def test_mariadb_fences_the_parent() -> None:
-    """With the checks off its ALTER takes no lock on the parent."""
-    work = sql(MARIADB.enforce_steps(facts("mariadb", (11, 8, 9)))[-1])
-    assert work.statements[0] == "LOCK TABLES `post` WRITE, `user` READ"
+@pytest.mark.parametrize("dialect", [MYSQL, MARIADB], ids=["mysql", "mariadb"])
+def test_the_parent_is_locked_first_through_a_view_where_the_childs_name_is_the_first(dialect: MySQL) -> None:
+    """LOCK TABLES goes by the names; what a view stands on comes after them."""
+    work = sql(dialect.enforce_steps(facts(dialect.family))[-1])
+    made, locked = work.courtesy
+    view = locked.removeprefix("LOCK TABLES `user` WRITE, ").removesuffix(" WRITE")
+    assert view.startswith("`migrator_fence_")
+    assert made == (f"CREATE OR REPLACE SQL SECURITY INVOKER VIEW {view} AS SELECT `user_id` FROM `post`")
+    assert work.settle[:2] == ("UNLOCK TABLES", f"DROP VIEW IF EXISTS {view}")
+
+
+def test_no_view_is_made_where_the_parents_name_is_the_first() -> None:
+    """The order of the names is the right one then."""
+    reference = Reference.parse("post.user_id -> author.id")
+    there = facts("mysql", reference=reference)
+    work = sql(MYSQL.enforce_steps(replace(there, parent=replace(there.parent, name=reference.parent)))[-1])
+    assert work.courtesy == ("LOCK TABLES `author` WRITE, `post` WRITE",)
     assert work.settle[0] == "UNLOCK TABLES"
+
+
+def test_mariadb_fences_the_parent_in_any_case() -> None:
+    """With the checks off its ALTER takes no lock on the parent; MySQL's does by itself."""
+    work = sql(MARIADB.enforce_steps(facts("mariadb", (11, 8, 9)))[-1])
+    assert work.otherwise == ("LOCK TABLES `post` WRITE, `user` READ",)
+    assert sql(MYSQL.enforce_steps(facts())[-1]).otherwise == ()
 
 
 def test_mariadb_locks_a_self_reference_once() -> None:
@@ -63,7 +83,7 @@ def test_mariadb_locks_a_self_reference_once() -> None:
     reference = Reference.parse("post.user_id -> post.id", nullable=True)
     there = facts("mariadb", (11, 8, 9), reference)
     work = sql(MARIADB.enforce_steps(replace(there, parent=there.child))[-1])
-    assert work.statements[0] == "LOCK TABLES `post` WRITE"
+    assert work.courtesy == ("LOCK TABLES `post` WRITE",)
 
 
 def test_the_guard_lets_old_nulls_be_updated() -> None:
