@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from migrator.dialects.mysql_definition import columns_of, literal, quote, with_nullness
+from migrator.dialects.mysql_definition import actions_of, columns_of, literal, quote, with_nullness
+from migrator.dialects.mysql_watchdog import Patience
 
 TABLE = """CREATE TABLE `po``st, x` (
   `id` int NOT NULL AUTO_INCREMENT,
@@ -67,3 +68,28 @@ def test_names_and_literals_are_quoted_for_every_sql_mode() -> None:
     assert quote("a`b") == "`a``b`"
     assert literal("it's") == "'it''s'"
     assert literal("a\\b") == "_utf8mb4 0x615c62"
+
+
+def test_the_actions_of_keys_are_read_from_the_tables_text() -> None:
+    """As MariaDB writes it: RESTRICT is left out; a comment that looks like a key is none."""
+    text = """CREATE TABLE `post` (
+  `id` int(11) NOT NULL COMMENT 'CONSTRAINT `no` FOREIGN KEY (`id`) REFERENCES `u` (`id`) ON DELETE CASCADE',
+  `ON DELETE CASCADE` int(11) DEFAULT NULL,
+  KEY `a` (`id`),
+  CONSTRAINT `f``k` FOREIGN KEY (`id`, `x`) REFERENCES `d`.`u` (`a`) ON DELETE CASCADE ON UPDATE SET NULL,
+  CONSTRAINT `plain` FOREIGN KEY (`ON DELETE CASCADE`) REFERENCES `u` (`id`),
+  CONSTRAINT `none` FOREIGN KEY (`id`) REFERENCES `u` (`id`) ON DELETE NO ACTION,
+  CONSTRAINT `c` CHECK (`id` > 0)
+) ENGINE=InnoDB"""
+    assert actions_of(text) == {
+        "f`k": ("CASCADE", "SET NULL"),
+        "plain": ("RESTRICT", "RESTRICT"),
+        "none": ("NO ACTION", "RESTRICT"),
+    }
+
+
+def test_the_last_wait_of_a_rebuild_grows_with_its_work() -> None:
+    """Never less than the first, never more than the long lock timeout."""
+    patience = Patience(0.4, 5.0, 0.05)
+    assert [patience.after(worked) for worked in (1, 20, 3600)] == [0.4, 1.0, 5.0]
+    assert Patience(0.4).after(3600) == 0.4
