@@ -120,14 +120,19 @@ def count(connection: Connection, reference: Reference) -> Counts:
     return Counts(rows, rows - orphaned_rows, null, orphaned_rows - null - dangling, dangling, missing)
 
 
-def count_orphans(connection: Connection, reference: Reference) -> int:
+def count_orphans(connection: Connection, reference: Reference, hint: str = "") -> int:
     """Only how many rows break the reference, without a pass over the rest.
+
+    Args:
+        hint: how the child is best read as a whole (`Dialect.whole_table_hint`).
 
     Raises:
         sqlalchemy.exc.DBAPIError: as the driver said it.
     """
     child = child_alias(reference)
     query = sa.select(sa.func.count()).select_from(child).where(breaks(reference, child))
+    if hint:
+        query = query.with_hint(child, hint)
     return int(connection.execute(query, execution_options=_AS_WRITTEN).scalar_one())
 
 

@@ -218,7 +218,8 @@ class Runner:
         context = self.context
         for _ in range(_SWEEP_AGAIN):
             with context.sessions.read() as connection:
-                orphans = count_orphans(connection, context.reference)
+                hint = context.dialect.whole_table_hint(plan.facts.child)
+                orphans = count_orphans(connection, context.reference, hint)
             if orphans == 0:
                 return {"orphans": 0, "proved_at": journal.now(), "checks_off": self._unchecked()}
             self._sweep_again(plan)

@@ -256,6 +256,10 @@ class Dialect:
         ]
         return sa.or_(*rows)
 
+    def whole_table_hint(self, table: Table) -> str:
+        """The index hint with which a table is best read as a whole while others write to it; "" for none."""
+        return ""
+
     def mirror_column(self, column: Column) -> str:
         """A column of a quarantine or worklist table: the same type, nullable, nothing else."""
         return f"{self.quote(column.name)} {column.type}"
