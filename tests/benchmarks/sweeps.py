@@ -36,10 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--orphans", type=float, default=0.02, help="share of the rows")
     parser.add_argument("--memory-rows", type=int, nargs="*", default=[], help="sweep these sizes too")
+    parser.add_argument(
+        "--ways", nargs="*", help="some of those in ways.py; pt-archiver's defaults take long"
+    )
     parser.add_argument("--json", type=Path, help="write the figures here")
     said = parser.parse_args(arguments)
     with closing(Pool()) as pool:
-        figures = measured(pool.get(said.engine), said.engine, said.rows, said.orphans, said.memory_rows)
+        figures = measured(
+            pool.get(said.engine), said.engine, said.rows, said.orphans, said.memory_rows, said.ways
+        )
     show(figures)
     if said.json:
         said.json.write_text(json.dumps(figures, indent=1) + "\n")
@@ -47,10 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measured(
-    server: Server, engine: str, rows: int, orphans: float, memory_rows: Sequence[int] = ()
+    server: Server,
+    engine: str,
+    rows: int,
+    orphans: float,
+    memory_rows: Sequence[int] = (),
+    ways: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """The figures of one server, as JSON has them."""
-    sweeps, counts = _at(server, rows, orphans, _ways(engine))
+    sweeps, counts = _at(server, rows, orphans, _ways(engine) if ways is None else ways)
     memory = {
         str(each): _at(server, each, orphans, ["ours-without-rest"], counting=False)[0][0]["memory_mb"]
         for each in memory_rows
