@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 from migrator.catalog import Facts, Server, Table
 from migrator.dialects.base import Blocker, Problem
 from migrator.dialects.mysql_definition import literal, quote
+from migrator.dialects.mysql_fence import needs_view
 from migrator.dialects.mysql_grants import Grants, account, grants
 from migrator.dialects.mysql_preflight import rebuilds
 from migrator.dialects.mysql_words import nullable_columns, table_sql
@@ -41,6 +42,7 @@ def environment(connection: Connection, facts: Facts) -> Iterator[Problem]:
     if may is not None:
         yield from _privileges(facts, may, account(connection))
         yield from _triggers(facts, may, variables)
+        yield from _fence(facts, may, account(connection))
     yield from _settings(facts, variables)
     yield from _constraint_name(connection, facts)
     if rebuilds(facts):
@@ -163,6 +165,29 @@ def _triggers(facts: Facts, may: Grants, variables: Mapping[str, str]) -> Iterat
         f"No NULL guard can be put on {facts.child.name}: this account may create no trigger there (1419). "
         "A NULL written during the rebuild costs that rebuild, and it is tried again.",
         fix,
+    )
+
+
+def _fence(facts: Facts, may: Grants, who: str) -> Iterator[Problem]:
+    """Without the fence the foreign key is added all the same; see `mysql_fence` for what may happen then."""
+    if facts.foreign_key is not None or facts.reference.is_self_reference:
+        return
+    wanted = [("LOCK TABLES", _where(table)[0]) for table in (facts.child, facts.parent)]
+    if needs_view(facts):
+        wanted.append(("CREATE VIEW", _where(facts.child)[0]))
+    lacking = [(word, database) for word, database in dict.fromkeys(wanted) if not may.allow(word, database)]
+    # MariaDB's lock is more than a courtesy there: see _privileges.
+    if facts.server.family == "mariadb":
+        lacking = [(word, database) for word, database in lacking if word != "LOCK TABLES"]
+    if not lacking:
+        return
+    yield Problem(
+        "warn",
+        "no-fence",
+        f"Account {who} lacks {', '.join(dict.fromkeys(word for word, _ in lacking))}: {facts.parent.name} "
+        f"cannot be locked before {facts.child.name} while the foreign key is added, and a transaction that "
+        "writes both may be chosen as the victim of a deadlock (1213).",
+        " ".join(f"GRANT {word} ON {quote(database)}.* TO {who};" for word, database in lacking),
     )
 
 

@@ -47,7 +47,7 @@ def parent_first(facts: Facts) -> Fence:
     child, parent = facts.child.name, facts.parent.name
     if facts.reference.is_self_reference:
         return Fence()
-    if _sorts_before(parent, child):
+    if not needs_view(facts):
         return Fence((_lock(parent, child),), (_UNLOCK,))
     view = _view(facts)
     made = (
@@ -55,6 +55,11 @@ def parent_first(facts: Facts) -> Fence:
         f"SELECT {columns_sql(facts.reference.columns)} FROM {table_sql(child)}"
     )
     return Fence((made, _lock(parent, view)), (_UNLOCK, f"DROP VIEW IF EXISTS {table_sql(view)}"))
+
+
+def needs_view(facts: Facts) -> bool:
+    """Whether only a view makes LOCK TABLES take the parent first."""
+    return not _sorts_before(facts.parent.name, facts.child.name)
 
 
 def by_name(facts: Facts) -> Fence:

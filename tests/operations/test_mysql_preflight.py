@@ -258,7 +258,7 @@ def test_without_the_trigger_privilege_the_run_is_warned_and_goes_on(database: D
     desk = Desk.at(database, *BLOG)
     with account(desk, database, ALL.replace(", TRIGGER", "")) as poor:
         slugs = {problem.slug: problem.severity for problem in poor.environment()}
-        assert slugs == {"no-trigger": "warn", "no-process": "warn"}
+        assert slugs == {"no-trigger": "warn", "no-process": "warn", "no-fence": "warn"}
         steps = [*poor.dialect.index_steps(poor.facts()), *poor.dialect.enforce_steps(poor.facts())]
         for step in steps:
             if step.name != "add-null-guard":
@@ -268,6 +268,25 @@ def test_without_the_trigger_privilege_the_run_is_warned_and_goes_on(database: D
                 poor.attempt(step)
             assert poor.dialect.verdict(caught.value) in step.optional
         assert poor.run(poor.dialect.validate_steps(poor.facts())) == ["set-not-null"]
+
+
+@pytest.mark.parametrize("lacking", ["CREATE VIEW", "LOCK TABLES"])
+def test_what_the_fence_wants_is_warned_of_with_its_grant(database: Database, lacking: str) -> None:
+    """It is a courtesy to the application, so that the run may go on; on MariaDB LOCK TABLES is demanded."""
+    desk = Desk.at(database, *BLOG)
+    whole = ALL.replace("TRIGGER", "TRIGGER, CREATE VIEW")
+    with account(desk, database, whole) as rich:
+        assert "no-fence" not in {problem.slug for problem in rich.environment()}
+    with account(desk, database, whole.replace(f", {lacking}", "")) as poor:
+        found = {problem.slug: problem for problem in poor.environment()}
+        if lacking == "LOCK TABLES" and database.family == "mariadb":
+            assert "no-fence" not in found
+            assert found["no-privilege"].severity == "refuse"
+            return
+        assert found["no-fence"].severity == "warn"
+        assert lacking in found["no-fence"].message
+        desk.sql(found["no-fence"].fix.rstrip(";"))
+        assert "no-fence" not in {problem.slug for problem in poor.environment()}
 
 
 def test_with_the_binary_log_on_a_trigger_wants_more_than_its_privilege(database: Database) -> None:

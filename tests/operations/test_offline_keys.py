@@ -56,14 +56,20 @@ def policies(case: cases.Case, *, backfill: bool) -> tuple[Policy, Policy]:
     return (Keep() if case.reference.nullable else repair), repair
 
 
-@pytest.mark.parametrize("backfill", [False, True], ids=["delete", "backfill"])
-@pytest.mark.parametrize("shape", SHAPES)
+# Not "itself" with backfill: its first parent is a child as well, and may be an orphan.
+@pytest.mark.parametrize(
+    ("shape", "backfill"),
+    [
+        pytest.param(shape, backfill, id=f"{shape}-{'backfill' if backfill else 'delete'}")
+        for shape in SHAPES
+        for backfill in (False, True)
+        if not (backfill and shape == "itself")
+    ],
+)
 def test_a_script_does_for_every_shape_what_an_online_run_does(
     database: Database, shape: str, backfill: bool
 ) -> None:
     """Up as a script equals up online, and both scripts together leave no trace."""
-    if backfill and shape == "itself":
-        pytest.skip("the first parent is a child as well, and may be an orphan")
     case = SHAPES[shape](database.engine)
     before = picture(database)
     null, dangling = policies(case, backfill=backfill)
