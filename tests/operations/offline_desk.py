@@ -102,9 +102,10 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_nothing(value: Any) -> Any:
-    """A count of zero and one left out are the same; when a proof was made differs."""
+    """Nothing and what is left out are the same, such as the sessions with their checks off, of which there
+    are none; when a proof was made differs."""
     if not isinstance(value, dict):
         return value
     return {
-        name: each for name, each in value.items() if each not in (0, None, False) and name != "proved_at"
+        name: each for name, each in value.items() if each not in (0, None, False, []) and name != "proved_at"
     }
