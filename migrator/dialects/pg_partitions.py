@@ -12,7 +12,7 @@ from migrator.catalog import Facts
 from migrator.dialects.pg_facts import Partition, by_partition, extras, leaf_foreign_key, own_foreign_key
 from migrator.dialects.pg_key import add_key, both, key_definition, key_name, lock_writers_out, second
 from migrator.dialects.pg_null import null_constraints
-from migrator.dialects.pg_words import body, literal, quote, slug, step, table_sql
+from migrator.dialects.pg_words import analyze, body, literal, quote, slug, step, table_sql
 from migrator.plan import Step
 from migrator.reference import TableName
 
@@ -66,7 +66,10 @@ def _validate_leaf(facts: Facts, name: TableName) -> Step:
     return step(
         f"validate-{slug(name)}",
         f"prove {key_name(facts)} against every row of partition {name}",
-        (f"ALTER TABLE {table_sql(name)} VALIDATE CONSTRAINT {quote(key_name(facts))}",),
+        (
+            analyze(name, facts.reference.columns),
+            f"ALTER TABLE {table_sql(name)} VALIDATE CONSTRAINT {quote(key_name(facts))}",
+        ),
         locks=((name, "SHARE UPDATE EXCLUSIVE"), (facts.parent.name, "ROW SHARE")),
         blocks="no reader or writer; VACUUM and other DDL on the partition wait for the scan",
         done=done,

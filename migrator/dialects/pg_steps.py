@@ -36,7 +36,7 @@ from migrator.dialects.pg_null import (
     null_step_columns,
     null_step_name,
 )
-from migrator.dialects.pg_words import quote, step, table_sql
+from migrator.dialects.pg_words import analyze, quote, step, table_sql
 from migrator.plan import Step
 
 _WRITES = "writers of both tables, for the queue and a millisecond"
@@ -161,7 +161,10 @@ def _validate(facts: Facts, columns: tuple[str, ...]) -> Step:
     return step(
         "validate",
         f"prove {' and '.join(names)} against every row",
-        (f"ALTER TABLE {table_sql(facts.child.name)} {wanted}",),
+        (
+            analyze(facts.child.name, facts.reference.columns),
+            f"ALTER TABLE {table_sql(facts.child.name)} {wanted}",
+        ),
         locks=((facts.child.name, "SHARE UPDATE EXCLUSIVE"), (facts.parent.name, "ROW SHARE")),
         blocks=_NOBODY,
         done=done,

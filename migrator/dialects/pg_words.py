@@ -194,6 +194,16 @@ def not_null_name(table: str, column: str, taken: Collection[str] = ()) -> str:
         number += 1
 
 
+def analyze(table: TableName, columns: Iterable[str]) -> str:
+    """Have the server look at a table that a sweep has been through, before it reads the whole of it.
+
+    The sweep touched a row on nearly every page, so that an index-only scan has to visit the table for
+    nearly every row; but the planner goes by `pg_class.relallvisible`, which only VACUUM and ANALYZE bring up
+    to date (catalogs, `pg_class`), and takes that path. Measured on 2,000,000 rows: VALIDATE 5.4 s without.
+    """
+    return f"ANALYZE {table_sql(table)} ({', '.join(quote(column) for column in columns)})"
+
+
 def step(
     name: str,
     title: str,
