@@ -98,13 +98,24 @@ def test_ctrl_c_stops_a_count_on_the_server(database: Database) -> None:
         )
     command = [sys.executable, "-m", "migrator", "report", "--url", database.url]
     command += ["-r", "child.parent -> parent.id"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_heeds_ctrl_c,
+    ) as process:
         _wait_for(database, "child", 1)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
         assert process.returncode == 130, err
         assert "Traceback" not in err
     _wait_for(database, "child", 0)
+
+
+def _heeds_ctrl_c() -> None:
+    """A shell without job control has what it starts in the background ignore SIGINT, and its children do."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _wait_for(database: Database, words: str, sessions: int) -> None:
