@@ -70,15 +70,15 @@ class Sweep:
         on_null, on_dangling: the policies.
         delta: sweep what slipped in after the first sweep, until a scan finds nothing.
         scan_only: list them and ask whether the run may go on; change nothing.
-        server_looks: a later step has the server look at every row for dangling ones and comes back here
-            when it meets one, so a delta without a NULL needs no scan of its own.
+        looked_at_later: a later step looks at every row for dangling ones and comes back here when it meets
+            one, so a delta without a NULL needs no scan of its own.
     """
 
     on_null: Policy
     on_dangling: Policy
     delta: bool = False
     scan_only: bool = False
-    server_looks: bool = False
+    looked_at_later: bool = False
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def validate_plan(facts: Facts, dialect: Dialect, on_null: Policy, on_dangling: 
     delta = Step(
         "sweep-delta",
         f"sweep the orphans of {facts.reference} that slipped in since the first sweep",
-        Sweep(on_null, on_dangling, delta=True, server_looks=dialect.validates_foreign_keys),
+        Sweep(on_null, on_dangling, delta=True, looked_at_later=dialect.looks_later),
         lock="row locks on the batch",
         blocks="writers of the same rows, for one batch",
     )

@@ -178,7 +178,7 @@ class Runner:
                 hint="Run `migrator report` to see them.",
             )
         self.context.progress.note("something slipped in: sweeping again")
-        sweep(self.context, self.facts(), found.name, replace(found.work, server_looks=False))
+        sweep(self.context, self.facts(), found.name, replace(found.work, looked_at_later=False))
 
     def _failed(self, step: Step, verdict: str, error: sa.exc.DBAPIError) -> Exception:
         reference = self.context.reference

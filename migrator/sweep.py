@@ -65,7 +65,7 @@ def sweep(context: Context, facts: Facts, step: str, work: Sweep) -> dict[str, A
     with context.sessions.work() as connection:
         worklist = Worklist.of(context.dialect, context.reference, facts.child)
         begun = worklist.exists(connection)
-        if work.server_looks and not begun and not _nulls(connection, context.reference):
+        if work.looked_at_later and not begun and not _nulls(connection, context.reference):
             return journal.step_detail(connection, context.run, step)
         while True:
             detail = scan(context, connection, worklist, step)

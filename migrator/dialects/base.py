@@ -98,8 +98,9 @@ class Dialect:
 
     family = "other"
     ddl_is_transactional = False
-    #: Whether its validate step has the server look at every row, and comes back to the sweep on a violation.
-    validates_foreign_keys = False
+    #: Whether a step after the delta sweep looks at every row for dangling ones, and sweeps again when it
+    #: meets one: the server's VALIDATE, or the count of the proof where no step before it minds them.
+    looks_later = False
 
     def __init__(self, sa_dialect: sa.Dialect) -> None:
         self.sa = sa_dialect

@@ -29,6 +29,7 @@ class MySQL(Dialect):
     """Online, without a copy under lock, and proved by a count: see `mysql_steps`."""
 
     family: Literal["mysql", "mariadb"] = "mysql"
+    looks_later = True
 
     #: Settings of a session that looks up thousands of keys, where the server has them. 0 is no limit: above
     #: the default one (8 MB) the server silently reads the whole table instead of the ranges.

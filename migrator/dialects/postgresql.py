@@ -68,7 +68,7 @@ class PostgreSQL(Dialect):
 
     family = "postgresql"
     ddl_is_transactional = True
-    validates_foreign_keys = True
+    looks_later = True
 
     def __init__(self, sa_dialect: sa.Dialect, *, parent_first: bool = True) -> None:
         super().__init__(sa_dialect)

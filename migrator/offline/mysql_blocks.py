@@ -126,3 +126,13 @@ def into(query: str, names: str) -> str:
     """A SELECT whose one row goes into variables."""
     head, _, tail = query.partition("\nFROM")
     return f"{head} INTO {names}\nFROM{tail};"
+
+
+def read(expression: str, name: str) -> str:
+    """An expression that reads tables of the user's, into a variable.
+
+    Only SELECT reads without locks: in SET, IF and CALL the same subquery takes a shared lock on every row it
+    comes by, READ COMMITTED or not, waits for whoever writes one, and holds writers up meanwhile (measured on
+    MySQL 9.7 and MariaDB 11.8).
+    """
+    return f"SELECT {expression} INTO {name};"

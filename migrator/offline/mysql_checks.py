@@ -12,7 +12,7 @@ from migrator.catalog import Column, Facts, Table
 from migrator.dialects.mysql_definition import literal
 from migrator.journal import MIRROR, RUN, reference_key
 from migrator.offline.job import Job
-from migrator.offline.mysql_blocks import procedure, unless
+from migrator.offline.mysql_blocks import procedure, read, statement, unless
 from migrator.offline.records import Records
 from migrator.plan import Operation
 from migrator.predicate import breaks, child_alias
@@ -115,9 +115,9 @@ def proof(job: Job) -> str:
     reference = job.facts.reference
     child = child_alias(reference)
     query = sa.select(sa.func.count()).select_from(child).where(breaks(reference, child))
-    return unless(
-        f"({job.words.sql(query)}) = 0", f"orphans of {reference} are there although it is enforced"
-    )
+    count = statement(read(f"({job.words.sql(query)})", "@migrator_orphans").removesuffix(";"))
+    refused = unless("@migrator_orphans = 0", f"orphans of {reference} are there although it is enforced")
+    return f"{count}\n{refused}"
 
 
 def drop_journal_if_idle(records: Records) -> str:

@@ -13,7 +13,7 @@ from migrator.dialects.mysql_definition import literal, quote
 from migrator.dialects.mysql_words import columns_sql, table_sql
 from migrator.journal import RUN
 from migrator.offline.job import Job
-from migrator.offline.mysql_blocks import BATCH_VARIABLES, batches, into, procedure
+from migrator.offline.mysql_blocks import BATCH_VARIABLES, batches, into, procedure, read
 from migrator.offline.restoring import delete_parent, held, how_many, users
 from migrator.plan import Step
 from migrator.predicate import table_clause
@@ -116,7 +116,7 @@ def restore_procedure(job: Job, step: Step) -> str:
     )
     lines = [line for mirror in job.mirrors for line in _empty(job, mirror)]
     lines += [_sentinels(job), f"{job.records.step_detail(step.name, detail)};"]
-    numbers = ("restored", "conflicts", "held", "sentinels")
+    numbers = ("restored", "conflicts", "held", "users", "sentinels")
     variables = [
         *(f"mgr_{name} BIGINT DEFAULT 0" for name in numbers),
         "mgr_mirrors TEXT DEFAULT '[]'",
@@ -182,7 +182,8 @@ BEGIN
       LEAVE each_run;
     END IF;
     SET mgr_last = mgr_run;
-    IF {users(words, job.facts, keys)} = 0 THEN
+    {read(users(words, job.facts, keys), "mgr_users")}
+    IF mgr_users = 0 THEN
       START TRANSACTION;
       {delete_parent(words, job.facts, keys)};
       {left};

@@ -18,6 +18,7 @@ from migrator.offline.mysql_blocks import (
     batches,
     into,
     procedure,
+    read,
     signal,
     statement,
     unless_refused,
@@ -44,7 +45,7 @@ def sweep_procedure(job: Job, sweeping: Sweeping, step: Step, work: Sweep) -> st
     scan = [
         f"DELETE FROM {listed};",
         f"{sweeping.scan()};",
-        f"SET mgr_rows = {sweeping.total};",
+        read(sweeping.total, "mgr_rows"),
         *(f"SET mgr_found_{name} = {sweeping.listed(name)};" for name in sweeping.kinds),
         f"SET mgr_found = {sweeping.listed()};",
         _gate(job, sweeping),
@@ -70,7 +71,18 @@ def sweep_procedure(job: Job, sweeping: Sweeping, step: Step, work: Sweep) -> st
 
 
 def _variables(facts: Facts, sweeping: Sweeping) -> list[str]:
-    numbers = ["rows", "found", "healed", "rounds", "after", "mark", "captured", "moved", "locked"]
+    numbers = [
+        "rows",
+        "found",
+        "healed",
+        "rounds",
+        "after",
+        "mark",
+        "captured",
+        "moved",
+        "locked",
+        "appeared",
+    ]
     numbers += [f"{word}_{kind}" for kind in sweeping.kinds for word in ("found", "all", "now")]
     keys = [
         f"{variable} {facts.parent.column(column).type} DEFAULT NULL"
@@ -106,7 +118,8 @@ def _gate(job: Job, sweeping: Sweeping) -> str:
         ]
     )
     return (
-        f"SET {REFUSAL} = CASE\n{cases}\nEND;\nIF {REFUSAL} IS NOT NULL THEN\n{indent(leave, '  ')}\nEND IF;"
+        read(f"CASE\n{cases}\nEND", REFUSAL)
+        + f"\nIF {REFUSAL} IS NOT NULL THEN\n{indent(leave, '  ')}\nEND IF;"
     )
 
 
@@ -187,7 +200,8 @@ def _batches(job: Job, sweeping: Sweeping, step: Step, work: Sweep) -> str:
     kept = sweeping.mirror.clause.alias("m")
     lines += [
         "-- A parent that came meanwhile: undo this batch and look again.",
-        f"IF {how_many(job.words, kept, sweeping.healed(kept, 'mgr_mark'))} > 0 THEN",
+        read(how_many(job.words, kept, sweeping.healed(kept, "mgr_mark")), "mgr_appeared"),
+        "IF mgr_appeared > 0 THEN",
         "  ROLLBACK;",
         "  LEAVE round;",
         "END IF;",
