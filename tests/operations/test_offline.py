@@ -256,8 +256,8 @@ def test_a_script_written_blind_stops_where_others_refer_to_the_rows(database: D
 @pytest.mark.engines("postgresql", "mysql", "mariadb")
 @pytest.mark.every_engine
 def test_a_row_that_somebody_holds_is_waited_for(database: Database) -> None:
-    """A batch that meets a lock is undone and tried again; nothing is lost over it. The scan and the gate before
-    it read past it: on MySQL and MariaDB that takes a SELECT, see `mysql_blocks.read`."""
+    """A batch that meets a lock is undone and tried again; nothing is lost over it. The scan and the gate
+    before it read past it: on MySQL and MariaDB that takes a SELECT, see `mysql_blocks.read`."""
     legacy_blog(database)
     with database.new_database() as other:
         legacy_blog(other)
