@@ -18,13 +18,15 @@ from migrator import journal
 from migrator.catalog import Facts
 from migrator.context import Context
 from migrator.detect import count_orphans
-from migrator.errors import Interrupted, LockNotObtained, PreflightRefused, StepFailed
+from migrator.errors import Interrupted, LockNotObtained, PreflightRefused, Refused, StepFailed, UsageError
 from migrator.plan import Plan, Proof, Restore, Sql, Step, Sweep
 from migrator.restore_all import restore
 from migrator.sweep import sweep
 
 # How often a violated constraint sends us back to the delta sweep before we give up.
 _SWEEP_AGAIN = 10
+# What a refusal says, and what is not so once steps are done.
+_NOTHING = " Nothing was changed."
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,14 @@ class Runner:
                 hint="Run `migrator report` to see them.",
             )
         self.context.progress.note("something slipped in: sweeping again")
-        sweep(self.context, self.facts(), found.name, replace(found.work, looked_at_later=False))
+        try:
+            sweep(self.context, self.facts(), found.name, replace(found.work, looked_at_later=False))
+        except (Refused, UsageError) as error:
+            # By now something was changed: the steps before this one stand.
+            raise StepFailed(
+                f"Orphans slipped in after the first sweep and stay: {error.message.replace(_NOTHING, '')}",
+                hint=f"{error.hint or 'Settle them.'} The same command goes on from here.",
+            ) from error
 
     def _failed(self, step: Step, verdict: str, error: sa.exc.DBAPIError) -> Exception:
         reference = self.context.reference

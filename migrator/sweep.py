@@ -24,7 +24,7 @@ from migrator.context import Context
 from migrator.errors import LockNotObtained, StepFailed
 from migrator.healing import appeared, heal, heal_all
 from migrator.plan import Sweep
-from migrator.policy import Policy
+from migrator.policy import Backfill, Delete, Policy
 from migrator.predicate import breaks, child_alias, kind, none_null
 from migrator.quarantine import ID, Mirror
 from migrator.reference import Reference
@@ -65,8 +65,8 @@ def sweep(context: Context, facts: Facts, step: str, work: Sweep) -> dict[str, A
     with context.sessions.work() as connection:
         worklist = Worklist.of(context.dialect, context.reference, facts.child)
         begun = worklist.exists(connection)
-        if work.looked_at_later and not begun and not _nulls(connection, context.reference):
-            return journal.step_detail(connection, context.run, step)
+        if not begun and _may_wait(facts, work) and not _nulls(connection, context.reference):
+            return _heal_alone(context, connection, facts, step)
         while True:
             detail = scan(context, connection, worklist, step)
             if not detail.get("changed"):
@@ -86,6 +86,28 @@ def sweep(context: Context, facts: Facts, step: str, work: Sweep) -> dict[str, A
                     f"Orphans of {context.reference} appear as fast as they are swept ({_ROUNDS} rounds).",
                     hint="Stop what writes them (a session with foreign_key_checks=0?), then run this again.",
                 )
+
+
+def _may_wait(facts: Facts, work: Sweep) -> bool:
+    """Whether dangling rows may be left to the step that meets them: one that could say no to them has to be
+    asked now, before NOT NULL is declared."""
+    policy = work.on_dangling
+    sure = isinstance(policy, Backfill) or (isinstance(policy, Delete) and not facts.child.inbound)
+    return work.looked_at_later and sure
+
+
+def _heal_alone(context: Context, connection: Connection, facts: Facts, step: str) -> dict[str, Any]:
+    """What every round ends with: rows whose parent appeared since they were set aside come back."""
+    detail = journal.step_detail(connection, context.run, step)
+    for mirror in quarantine.mirrors(connection, context.reference):
+        if mirror.source == facts.child.name:
+            healed = heal_all(context, connection, facts, mirror)
+            if healed:
+                detail = {**detail, "healed": detail.get("healed", 0) + healed}
+                with context.dialect.transaction(connection):
+                    journal.set_step_detail(connection, context.run, step, detail)
+                    journal.record(connection, context.run, counts=detail)
+    return detail
 
 
 def _nulls(connection: Connection, reference: Reference) -> bool:

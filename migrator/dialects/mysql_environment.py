@@ -174,7 +174,8 @@ def _fence(facts: Facts, may: Grants, who: str) -> Iterator[Problem]:
         return
     wanted = [("LOCK TABLES", _where(table)[0]) for table in (facts.child, facts.parent)]
     if needs_view(facts):
-        wanted.append(("CREATE VIEW", _where(facts.child)[0]))
+        # CREATE OR REPLACE and DROP VIEW want the other.
+        wanted += [(word, _where(facts.child)[0]) for word in ("CREATE VIEW", "DROP")]
     lacking = [(word, database) for word, database in dict.fromkeys(wanted) if not may.allow(word, database)]
     # MariaDB's lock is more than a courtesy there: see _privileges.
     if facts.server.family == "mariadb":

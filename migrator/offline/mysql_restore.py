@@ -13,7 +13,7 @@ from migrator.dialects.mysql_definition import literal, quote
 from migrator.dialects.mysql_words import columns_sql, table_sql
 from migrator.journal import RUN
 from migrator.offline.job import Job
-from migrator.offline.mysql_blocks import BATCH_VARIABLES, batches, into, procedure, read
+from migrator.offline.mysql_blocks import BATCH_VARIABLES, batches, into, procedure
 from migrator.offline.restoring import delete_parent, held, how_many, users
 from migrator.plan import Step
 from migrator.predicate import table_clause
@@ -116,7 +116,7 @@ def restore_procedure(job: Job, step: Step) -> str:
     )
     lines = [line for mirror in job.mirrors for line in _empty(job, mirror)]
     lines += [_sentinels(job), f"{job.records.step_detail(step.name, detail)};"]
-    numbers = ("restored", "conflicts", "held", "users", "sentinels")
+    numbers = ("restored", "conflicts", "held", "sentinels")
     variables = [
         *(f"mgr_{name} BIGINT DEFAULT 0" for name in numbers),
         "mgr_mirrors TEXT DEFAULT '[]'",
@@ -152,7 +152,8 @@ def _keys(job: Job) -> list[str]:
 
 
 def _sentinels(job: Job) -> str:
-    """The sentinel rows that the journal says we made, unless something refers to them by now."""
+    """The sentinel rows that the journal says we made, unless something refers to them by now. That is asked
+    in an IF, which locks what it reads: a row that is being written is waited for."""
     words, inverse = job.words, job.inverse
     keys = [f"mgr_key_{at}" for at in range(len(job.facts.reference.parent_columns))]
     text = words.json_text("facts", "sentinel")
@@ -182,8 +183,7 @@ BEGIN
       LEAVE each_run;
     END IF;
     SET mgr_last = mgr_run;
-    {read(users(words, job.facts, keys), "mgr_users")}
-    IF mgr_users = 0 THEN
+    IF {users(words, job.facts, keys)} = 0 THEN
       START TRANSACTION;
       {delete_parent(words, job.facts, keys)};
       {left};

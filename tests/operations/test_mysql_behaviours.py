@@ -68,7 +68,7 @@ def test_no_statement_of_the_server_finds_an_orphan_under_a_key(database: Databa
 
 
 def test_what_an_orphan_under_a_key_costs_differs(database: Database) -> None:
-    """From 9.6 on MySQL refuses upserts of it and copies of its table: what slipped in is swept at once."""
+    """From 9.6 on MySQL refuses upserts of it and copies of its table, until it is swept."""
     desk = enforced(database)
     statements = {
         "upsert": "INSERT INTO post (id, user_id, title) VALUES (90, 99, 'x') "

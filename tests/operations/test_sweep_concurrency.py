@@ -15,8 +15,8 @@ from sqlalchemy.engine import Connection, Engine
 
 from migrator import journal, quarantine
 from migrator.dialects import dialect_of
-from migrator.errors import Interrupted, PolicyChanged
-from migrator.policy import Backfill, Delete, Policy
+from migrator.errors import Interrupted, PolicyChanged, Refused, StepFailed
+from migrator.policy import Backfill, Delete, Policy, Refuse
 from migrator.reference import Reference
 from tests.conftest import Database
 from tests.operations.lifecycle import DOWN, FAST, UP, assert_same, picture, run
@@ -320,3 +320,58 @@ def test_an_application_at_full_swing(database: Database, blog: Engine) -> None:
     assert written - deleted <= left
     run(blog, DOWN, REFERENCE)
     assert written - deleted <= set(posts(blog))
+
+
+def test_a_parent_that_returns_before_the_proof_brings_its_rows_back(
+    blog: Engine, database: Database
+) -> None:
+    """Validate looks through the quarantine as every sweep does, also where it has nothing to sweep."""
+    start = picture(database)
+    run(blog, ("sweep",), REFERENCE, Delete(), Delete())
+    with blog.begin() as connection:
+        connection.execute(sa.text("INSERT INTO writer (id) VALUES (99)"))
+    counts = run(blog, ("enforce", "validate"), REFERENCE, Delete(), Delete())[-1]
+    assert counts["healed"] == len(ORPHANS)
+    with blog.begin() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM post WHERE author = 99")) == len(ORPHANS)
+    run(blog, DOWN, REFERENCE)
+    with blog.begin() as connection:
+        connection.execute(sa.text("DELETE FROM writer WHERE id = 99"))
+    assert_same(start, picture(database))
+
+
+@pytest.mark.engines("postgresql", "mysql", "mariadb")
+def test_a_policy_that_says_no_says_it_before_not_null(blog: Engine, database: Database) -> None:
+    """A row that slipped in between sweep and foreign key meets `refuse`: the state is the one before."""
+    run(blog, ("sweep",), REFERENCE, Delete(), Delete())
+    with blog.begin() as connection:
+        connection.execute(sa.text("INSERT INTO post (id, author, words) VALUES (70, 98, 'late')"))
+    run(blog, ("enforce",), REFERENCE)
+    before = picture(database)
+    with pytest.raises(Refused, match="the policy is to refuse"):
+        run(blog, ("validate",), REFERENCE, Refuse(), Refuse())
+    assert_same(before, picture(database))
+    counts = run(blog, ("validate",), REFERENCE, Delete(), Delete())[-1]
+    assert counts["dangling"] == 1
+
+
+@pytest.mark.engines("postgresql", "mysql", "mariadb")
+def test_a_refusal_after_steps_were_done_does_not_say_that_nothing_changed(
+    blog: Engine, database: Database
+) -> None:
+    """A backfill target that is gone by the time a late orphan is met: a failed step, and the way on."""
+    with blog.begin() as connection:
+        connection.execute(sa.text("INSERT INTO writer (id) VALUES (50)"))
+    run(blog, ("sweep",), REFERENCE, Delete(), Delete())
+    with blog.begin() as connection:
+        connection.execute(sa.text("INSERT INTO post (id, author, words) VALUES (70, 98, 'late')"))
+    run(blog, ("enforce",), REFERENCE)
+    with blog.begin() as connection:
+        connection.execute(sa.text("DELETE FROM writer WHERE id = 50"))
+    gone = Backfill(to=(50,))
+    with pytest.raises(StepFailed, match="slipped in") as failed:
+        run(blog, ("validate",), REFERENCE, gone, gone)
+    assert "Nothing was changed" not in str(failed.value)
+    run(blog, ("validate",), REFERENCE, Delete(), Delete())
+    with blog.begin() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM post WHERE id = 70")) == 0
