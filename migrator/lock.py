@@ -96,11 +96,18 @@ def _take_lease(sessions: Sessions, connection: Connection, owner: str) -> None:
         row = work.execute(sa.select(LEASE).where(LEASE.c.name == LOCK_NAME)).first()
         if row is not None and row.owner != owner and _alive(row.owner, row.heartbeat_at):
             raise _locked(f"{_readable(row.owner)}, since {row.acquired_at}")
-        work.execute(sa.delete(LEASE).where(LEASE.c.name == LOCK_NAME))
+        if row is not None:
+            # The very row that was looked at: another who found it dead may have put theirs in its place.
+            seen = (LEASE.c.owner == row.owner, LEASE.c.heartbeat_at == row.heartbeat_at)
+            if not work.execute(sa.delete(LEASE).where(LEASE.c.name == LOCK_NAME, *seen)).rowcount:
+                raise _locked("it has only just begun")
         stamp = journal.now()
-        work.execute(
-            sa.insert(LEASE).values(name=LOCK_NAME, owner=owner, acquired_at=stamp, heartbeat_at=stamp)
-        )
+        try:
+            work.execute(
+                sa.insert(LEASE).values(name=LOCK_NAME, owner=owner, acquired_at=stamp, heartbeat_at=stamp)
+            )
+        except sa.exc.IntegrityError as error:
+            raise _locked("it has only just begun") from error
 
 
 def _give_back(sessions: Sessions, connection: Connection, owner: str) -> None:

@@ -7,6 +7,7 @@ and is listed. A batch is one transaction, and a row's mark changes in the trans
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,10 +20,14 @@ from migrator import quarantine
 from migrator.batches import BatchSize
 from migrator.context import Context
 from migrator.dialects import Dialect
+from migrator.errors import LockNotObtained
 from migrator.fit import Fit, fit_of
 from migrator.plainsql import number_sql as _number
 from migrator.putback import unchange, undelete
 from migrator.quarantine import ACTION, CHANGED, CONFLICT, DELETED, HELD, ID, RESTORED, STATE, Mirror
+
+# A batch that meets a lock is tried again this often in a row, at half the size each time, as in a sweep.
+_ATTEMPTS = 12
 
 
 @dataclass(frozen=True)
@@ -50,17 +55,41 @@ def restore_mirror(context: Context, mirror: Mirror, size: BatchSize, action: st
         mirror: the quarantine table.
         size: the batch size to begin with.
         action: `deleted` or `changed`.
+
+    Raises:
+        LockNotObtained: rows stay locked through a dozen attempts; what came back before stands.
     """
-    total = Restored()
+    total, failures = Restored(), 0
+    pause = context.sessions.settings.pause_ms / 1000
     with context.sessions.work() as connection:
         goal = quarantine.held(connection, mirror)
         past: int | None = None
         while ids := page(connection, mirror, action, past, size.rows):
             context.check()
-            with context.dialect.transaction(connection):
-                total += put_back(connection, context.dialect, mirror, ids, state=RESTORED)
+            began = time.monotonic()
+            try:
+                with context.dialect.transaction(connection):
+                    batch = put_back(connection, context.dialect, mirror, ids, state=RESTORED)
+            except sa.exc.DBAPIError as error:
+                failures += 1
+                if context.dialect.verdict(error) not in ("lock-timeout", "deadlock"):
+                    raise
+                if failures >= _ATTEMPTS:
+                    raise LockNotObtained(
+                        f"Rows of {mirror.source} stay locked by others; "
+                        f"{goal - total.restored - total.conflicts} quarantined rows are left.",
+                        hint="Look for long transactions, then run the same command again: it goes on.",
+                    ) from error
+                size = size.halved()
+                time.sleep(min(0.1 * 2**failures, 5.0))
+                continue
+            failures = 0
+            total += batch
             past = ids[-1]
+            size = size.after(len(ids), time.monotonic() - began)
             context.progress.rows(f"restore {mirror.source}", total.restored + total.conflicts, goal)
+            if pause:
+                time.sleep(pause)
     return total
 
 

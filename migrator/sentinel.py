@@ -161,19 +161,20 @@ def remove_if_unused(context: Context, connection: Connection, facts: Facts, key
     )
     users = [used]
     for fk in facts.parent.inbound:
-        values = dict(zip(reference.parent_columns, key, strict=True))
-        if set(fk.parent_columns) <= set(values):
-            other = table_clause(fk.child, *fk.columns)
-            users.append(
-                sa.select(sa.func.count())
-                .select_from(other)
-                .where(
-                    *(
-                        other.c[ours] == bound(values[theirs])
-                        for ours, theirs in zip(fk.columns, fk.parent_columns, strict=True)
-                    )
+        # By way of the row itself: they may refer to another key of it than the reference does.
+        row = table_clause(reference.parent, *{*reference.parent_columns, *fk.parent_columns}).alias("p")
+        other = table_clause(fk.child, *fk.columns).alias("d")
+        pairs = zip(fk.columns, fk.parent_columns, strict=True)
+        same = sa.and_(*(other.c[ours] == row.c[theirs] for ours, theirs in pairs))
+        found = sa.select(sa.func.count()).select_from(other.join(row, same))
+        users.append(
+            found.where(
+                *(
+                    row.c[name] == bound(value)
+                    for name, value in zip(reference.parent_columns, key, strict=True)
                 )
             )
+        )
     with context.dialect.transaction(connection):
         if any(connection.scalar(query) for query in users):
             return False

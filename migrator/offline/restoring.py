@@ -34,18 +34,24 @@ def users(words: Words, facts: Facts, key: list[str]) -> str:
     values = dict(zip(reference.parent_columns, key, strict=True))
     pairs = [(reference.child, reference.columns, reference.parent_columns)]
     pairs += [
-        (fk.child, fk.columns, fk.parent_columns)
-        for fk in facts.parent.inbound
-        if set(fk.parent_columns) <= set(values) and not fk.answers(reference)
+        (fk.child, fk.columns, fk.parent_columns) for fk in facts.parent.inbound if not fk.answers(reference)
     ]
     counts: list[str] = []
     for table, columns, parent_columns in pairs:
         clause = table_clause(table, *columns).alias("d")
         query = sa.select(sa.func.count()).select_from(clause)
-        same: list[ColumnElement[Any]] = [
-            clause.c[ours] == sa.literal_column(values[theirs])
-            for ours, theirs in zip(columns, parent_columns, strict=True)
-        ]
+        if set(parent_columns) <= set(values):
+            same: list[ColumnElement[Any]] = [
+                clause.c[ours] == sa.literal_column(values[theirs])
+                for ours, theirs in zip(columns, parent_columns, strict=True)
+            ]
+        else:  # another key of the parent than the reference's
+            row = table_clause(reference.parent, *{*values, *parent_columns}).alias("p")
+            on = (
+                clause.c[ours] == row.c[theirs] for ours, theirs in zip(columns, parent_columns, strict=True)
+            )
+            query = sa.select(sa.func.count()).select_from(clause.join(row, sa.and_(*on)))
+            same = [row.c[name] == sa.literal_column(each) for name, each in values.items()]
         counts.append(f"({words.sql(query.where(*same))})")
     return " + ".join(counts)
 

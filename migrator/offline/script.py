@@ -27,6 +27,7 @@ from migrator.plan import (
     unvalidate_plan,
     validate_plan,
 )
+from migrator.policy import Backfill, Delete, Keep, Refuse, SetNull, flat
 from migrator.settings import Settings
 
 
@@ -38,6 +39,9 @@ class Script(Protocol):
     def parts(self) -> Iterator[str]:
         """The script, part by part."""
 
+
+# The policies that a script can carry out: the others ask for rows one by one.
+_SPOKEN = (Backfill, SetNull, Delete, Keep, Refuse)
 
 _WORDS: Final[Mapping[str, type[Words]]] = {
     "sqlite": Words,
@@ -133,6 +137,13 @@ def _job(stage: Stage, operation: ReferenceOperation, policies: Policies, settin
 
 def _plan(kind: str, facts: Any, dialect: Dialect, policies: Policies, ours: frozenset[str]) -> Plan:
     null, dangling = policies.on_null, policies.on_dangling
+    if kind in ("sweep", "validate"):
+        for policy in (*flat(null), *flat(dangling)):
+            if not isinstance(policy, _SPOKEN):
+                raise Refused(
+                    f"The policy {policy.name} has no form as a script.",
+                    hint="Run it without --sql, or choose backfill, delete, set-null, keep or refuse.",
+                )
     if kind == "sweep":
         return sweep_plan(facts, dialect, null, dangling)
     if kind == "enforce":

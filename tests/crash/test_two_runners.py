@@ -90,3 +90,34 @@ def test_a_lease_of_another_machine_expires(database: Database) -> None:
         connection.execute(sa.update(journal.LEASE).values(heartbeat_at="2024-01-01T00:00:00.000000Z"))
     with lock.hold(Sessions.of(database.engine)):
         assert f"|{os.getpid()}|" in str(held(database))
+
+
+@pytest.mark.engines("postgresql", "mysql", "mariadb")
+@pytest.mark.parametrize("stale", [True, False], ids=["a stale one there", "none there"])
+def test_of_two_that_want_the_lease_at_once_one_has_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch, stale: bool
+) -> None:
+    """The other takes it between our look and our word: theirs stands, and we are told."""
+    sessions = Sessions.of(database.engine)
+    theirs = owner("elsewhere", 2, "1")
+    fresh = journal.now()
+    lease(database, owner("elsewhere", 1, "1"), "2024-01-01T00:00:00.000000Z")
+    if not stale:
+        with database.engine.begin() as connection:
+            connection.execute(sa.delete(journal.LEASE))
+
+    def meanwhile() -> str:
+        row = {"name": lock.LOCK_NAME, "owner": theirs, "acquired_at": fresh, "heartbeat_at": fresh}
+        with database.engine.begin() as connection:
+            connection.execute(sa.delete(journal.LEASE))
+            connection.execute(sa.insert(journal.LEASE).values(row))
+        return fresh
+
+    # The server's lock is not to be had; and just before we write our row, they write theirs.
+    monkeypatch.setattr(type(sessions.dialect), "try_lock", lambda *_: None)
+    monkeypatch.setattr(lock, "_alive", lambda *_: not meanwhile())
+    if not stale:
+        monkeypatch.setattr(journal, "now", meanwhile)
+    with pytest.raises(RunLocked), lock.hold(sessions):
+        pass
+    assert str(held(database)) == theirs

@@ -187,3 +187,27 @@ def test_it_stays_while_the_application_uses_it(database: Database) -> None:
     run(engine, DOWN, POST_AUTHOR)
     assert authors(engine) == [1, 9, None, key]
     assert sentinels(database) == [key]
+
+
+@pytest.mark.every_engine
+def test_it_stays_where_rows_refer_to_another_key_of_it(database: Database) -> None:
+    """A badge by name, ON DELETE CASCADE: deleting the sentinel would take it along, copied nowhere."""
+    engine = blog(database, [1, 2], [1, None, 9])
+    metadata = sa.MetaData()
+    sa.Table("user", metadata, autoload_with=engine)
+    badge = sa.Table(
+        "badge",
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("name", sa.String(40), sa.ForeignKey("user.username", ondelete="CASCADE")),
+    )
+    badge.create(engine)
+    run(engine, UP, POST_AUTHOR, DELETED, DELETED)
+    (key,) = sentinels(database)
+    with engine.begin() as connection:
+        connection.execute(sa.insert(badge).values(id=1, name="deleted"))
+    run(engine, DOWN, POST_AUTHOR)
+    assert sentinels(database) == [key]
+    with engine.connect() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(badge)) == 1
+    assert authors(engine) == [1, None, 9]

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from migrator import journal, quarantine
 from migrator.dialects import dialect_of
-from migrator.errors import Interrupted, PolicyChanged, Refused, StepFailed
+from migrator.errors import Interrupted, LockNotObtained, PolicyChanged, Refused, StepFailed
 from migrator.policy import Backfill, Delete, Policy, Refuse
 from migrator.reference import Reference
 from tests.conftest import Database
@@ -375,3 +377,44 @@ def test_a_refusal_after_steps_were_done_does_not_say_that_nothing_changed(
     run(blog, ("validate",), REFERENCE, Delete(), Delete())
     with blog.begin() as connection:
         assert connection.scalar(sa.text("SELECT count(*) FROM post WHERE id = 70")) == 0
+
+
+@pytest.mark.engines("postgresql", "mysql", "mariadb")
+def test_the_way_back_waits_for_a_row_that_somebody_holds(
+    blog: Engine, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch that meets a lock is undone and tried again, at half the size, until it is free."""
+    start = picture(database)
+    settings = replace(FAST, lock_timeout_ms=100, batch_size=8, batch_floor=2)
+    run(blog, ("sweep",), REFERENCE, TO_ONE, TO_ONE, settings=settings)
+    holder = blog.connect()
+    holder.execute(sa.text(f"SELECT id FROM post WHERE id = {ORPHANS[4]} FOR UPDATE")).all()
+    rests: list[float] = []
+
+    def rest(seconds: float) -> None:
+        rests.append(seconds)
+        if len(rests) == 2:
+            holder.close()
+
+    monkeypatch.setattr("migrator.restore.time", SimpleNamespace(sleep=rest, monotonic=time.monotonic))
+    counts = run(blog, ("restore",), REFERENCE, settings=settings)[-1]
+    assert counts["restored"] == len(ORPHANS)
+    assert len(rests) >= 2
+    assert_same(start, picture(database))
+
+
+@pytest.mark.engines("postgresql", "mysql")
+def test_the_way_back_gives_up_in_bound_and_goes_on(
+    blog: Engine, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row held throughout: told how many are left; the same command ends it once the row is free."""
+    start = picture(database)
+    settings = replace(FAST, lock_timeout_ms=100)
+    run(blog, ("sweep",), REFERENCE, TO_ONE, TO_ONE, settings=settings)
+    monkeypatch.setattr("migrator.restore._ATTEMPTS", 2)
+    with blog.connect() as holder:
+        holder.execute(sa.text(f"SELECT id FROM post WHERE id = {ORPHANS[0]} FOR UPDATE")).all()
+        with pytest.raises(LockNotObtained, match="quarantined rows are left"):
+            run(blog, ("restore",), REFERENCE, settings=settings)
+    run(blog, ("restore",), REFERENCE, settings=settings)
+    assert_same(start, picture(database))
