@@ -28,7 +28,7 @@ from migrator.policy import Backfill, Delete, Policy
 from migrator.predicate import breaks, child_alias, kind, none_null
 from migrator.quarantine import ID, Mirror
 from migrator.reference import Reference
-from migrator.repair import Repair
+from migrator.repair import Repair, Repoint, RepointEach
 from migrator.repairs import repairs_for
 from migrator.scan import gate, gate_dependants, policies_of, scan
 from migrator.worklist import Key, Worklist
@@ -192,7 +192,12 @@ def _settle_all(
                 # Undone whole. Half of it may be little enough; and an orphan that has its parent by now
                 # is none when it is looked at again.
                 if len(entries) == 1 and isinstance(reason, TooMuch):
-                    raise
+                    if not detail.get("changed"):
+                        raise
+                    raise StepFailed(
+                        f"{reason.message} {_left(connection, worklist)} orphans are left, this one of them.",
+                        hint="Settle its dependants, then run the same command again: it goes on.",
+                    ) from reason
                 rows = max(1, len(entries) // 2)
                 size = replace(size, rows=rows, floor=min(rows, size.floor))
                 continue
@@ -203,7 +208,7 @@ def _settle_all(
                 if failures >= _BATCH_ATTEMPTS:
                     raise LockNotObtained(
                         f"Rows of {facts.reference.child} stay locked by others; "
-                        f"{goal - seen} orphans are left.",
+                        f"{_left(connection, worklist)} orphans are left.",
                         hint="Look for long transactions, then run the same command again: it goes on.",
                     ) from error
                 size = size.halved()
@@ -217,6 +222,11 @@ def _settle_all(
             if settings.pause_ms:
                 time.sleep(settings.pause_ms / 1000)
     return detail
+
+
+def _left(connection: Connection, worklist: Worklist) -> int:
+    """Entries not settled; those that the first pass stepped over are among them."""
+    return sum(worklist.counts(connection).values())
 
 
 def _batch(
@@ -236,14 +246,23 @@ def _batch(
         locked = _lock(context, connection, facts, [key for _, key in entries], skip_locked=skip_locked)
         newest = connection.scalar(sa.select(sa.func.max(mirror.clause.c[ID]))) or 0
         changed: dict[str, int] = {}
+        repointed: list[Key] = []
         for name, keys in _still_orphans(context, connection, facts, locked).items():
             left = keys
             for repair in repairs.get(name, ()):  # none for a kind the scan did not see: the next round's
                 mine = repair.takes(connection, left, name) if left else []
                 if mine:
                     changed[name] = changed.get(name, 0) + repair.apply(connection, mine, name)
+                    repointed += mine if isinstance(repair, (Repoint, RepointEach)) else []
                     taken = set(mine)
                     left = [key for key in left if key not in taken]
+        if _still_orphans(context, connection, facts, repointed):
+            child = facts.reference.child
+            raise StepFailed(
+                f"{child}: rows given a parent still have none; the batch was undone and nothing is lost.",
+                hint=f"Look for a trigger on {child} that takes a new value back. If that parent was deleted "
+                "just now, run the same command again.",
+            )
         numbers = appeared(context, connection, mirror, above=int(newest))
         if numbers and any(repair.pulls_along for found in repairs.values() for repair in found):
             raise _ParentAppeared  # what was pulled along would have to come back too
