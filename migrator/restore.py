@@ -20,14 +20,11 @@ from migrator import quarantine
 from migrator.batches import BatchSize
 from migrator.context import Context
 from migrator.dialects import Dialect
-from migrator.errors import LockNotObtained
 from migrator.fit import Fit, fit_of
+from migrator.patience import wait_or_give_up
 from migrator.plainsql import number_sql as _number
 from migrator.putback import unchange, undelete
 from migrator.quarantine import ACTION, CHANGED, CONFLICT, DELETED, HELD, ID, RESTORED, STATE, Mirror
-
-# A batch that meets a lock is tried again this often in a row, at half the size each time, as in a sweep.
-_ATTEMPTS = 12
 
 
 @dataclass(frozen=True)
@@ -64,6 +61,11 @@ def restore_mirror(context: Context, mirror: Mirror, size: BatchSize, action: st
     with context.sessions.work() as connection:
         goal = quarantine.held(connection, mirror)
         past: int | None = None
+
+        def left() -> str:
+            rows = goal - total.restored - total.conflicts
+            return f"Rows of {mirror.source} stay locked by others; {rows} quarantined rows are left."
+
         while ids := page(connection, mirror, action, past, size.rows):
             context.check()
             began = time.monotonic()
@@ -72,16 +74,8 @@ def restore_mirror(context: Context, mirror: Mirror, size: BatchSize, action: st
                     batch = put_back(connection, context.dialect, mirror, ids, state=RESTORED)
             except sa.exc.DBAPIError as error:
                 failures += 1
-                if context.dialect.verdict(error) not in ("lock-timeout", "deadlock"):
-                    raise
-                if failures >= _ATTEMPTS:
-                    raise LockNotObtained(
-                        f"Rows of {mirror.source} stay locked by others; "
-                        f"{goal - total.restored - total.conflicts} quarantined rows are left.",
-                        hint="Look for long transactions, then run the same command again: it goes on.",
-                    ) from error
+                wait_or_give_up(context.dialect, error, failures, left)
                 size = size.halved()
-                time.sleep(min(0.1 * 2**failures, 5.0))
                 continue
             failures = 0
             total += batch

@@ -21,8 +21,9 @@ from migrator.batches import BatchSize
 from migrator.catalog import Facts
 from migrator.closure import TooMuch
 from migrator.context import Context
-from migrator.errors import LockNotObtained, StepFailed
+from migrator.errors import StepFailed
 from migrator.healing import appeared, heal, heal_all
+from migrator.patience import wait_or_give_up
 from migrator.plan import Sweep
 from migrator.policy import Backfill, Delete, Policy
 from migrator.predicate import breaks, child_alias, kind, none_null
@@ -33,8 +34,6 @@ from migrator.repairs import repairs_for
 from migrator.scan import gate, gate_dependants, policies_of, scan
 from migrator.worklist import Key, Worklist
 
-# A lock timeout in a batch is retried this often in a row, at half the size each time.
-_BATCH_ATTEMPTS = 12
 # Rounds after which a delta sweep gives up: someone writes orphans as fast as we remove them.
 _ROUNDS = 50
 # The same where deleting a row makes orphans of those that refer to it: a round for each link of a chain.
@@ -203,16 +202,16 @@ def _settle_all(
                 continue
             except sa.exc.DBAPIError as error:
                 failures += 1
-                if context.dialect.verdict(error) not in ("lock-timeout", "deadlock"):
-                    raise
-                if failures >= _BATCH_ATTEMPTS:
-                    raise LockNotObtained(
+                wait_or_give_up(
+                    context.dialect,
+                    error,
+                    failures,
+                    lambda: (
                         f"Rows of {facts.reference.child} stay locked by others; "
-                        f"{_left(connection, worklist)} orphans are left.",
-                        hint="Look for long transactions, then run the same command again: it goes on.",
-                    ) from error
+                        f"{_left(connection, worklist)} orphans are left."
+                    ),
+                )
                 size = size.halved()
-                time.sleep(min(0.1 * 2**failures, 5.0))
                 continue
             failures = 0
             after = entries[-1][0]

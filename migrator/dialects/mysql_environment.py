@@ -40,9 +40,10 @@ def environment(connection: Connection, facts: Facts) -> Iterator[Problem]:
     may = grants(connection)
     yield from _read_only(facts.server, variables, may)
     if may is not None:
-        yield from _privileges(facts, may, account(connection))
+        who = account(connection)
+        yield from _privileges(facts, may, who)
         yield from _triggers(facts, may, variables)
-        yield from _fence(facts, may, account(connection))
+        yield from _fence(facts, may, who)
     yield from _settings(facts, variables)
     yield from _constraint_name(connection, facts)
     if rebuilds(facts):

@@ -281,7 +281,7 @@ def test_a_row_that_stays_locked_is_given_up_after_a_while(
     """All others are settled before the run gives up, and the next run does that one."""
     say(blog, "CREATE INDEX by_author ON post (author)")
     start, waits = picture(database), ORPHANS[4]
-    monkeypatch.setattr(sweeping, "_BATCH_ATTEMPTS", 2)
+    monkeypatch.setattr("migrator.patience.ATTEMPTS", 2)
     with (
         locked(blog, waits),
         pytest.raises(LockNotObtained, match=r"post stay locked by others; \d+ orphans"),
@@ -299,7 +299,7 @@ def test_a_row_that_stays_locked_is_given_up_after_a_while(
 def test_giving_up_names_how_many_are_left(blog: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three of them: those that were passed over and nobody has settled."""
     say(blog, "CREATE INDEX by_author ON post (author)")
-    monkeypatch.setattr(sweeping, "_BATCH_ATTEMPTS", 2)
+    monkeypatch.setattr("migrator.patience.ATTEMPTS", 2)
     with locked(blog, *ORPHANS[4:7]), pytest.raises(LockNotObtained) as given_up:
         sweep(blog, TO_ONE, replace(FAST, lock_timeout_ms=100))
     assert "3 orphans are left" in given_up.value.message

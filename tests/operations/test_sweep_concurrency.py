@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
@@ -396,7 +395,7 @@ def test_the_way_back_waits_for_a_row_that_somebody_holds(
         if len(rests) == 2:
             holder.close()
 
-    monkeypatch.setattr("migrator.restore.time", SimpleNamespace(sleep=rest, monotonic=time.monotonic))
+    monkeypatch.setattr("migrator.patience.time", SimpleNamespace(sleep=rest))
     counts = run(blog, ("restore",), REFERENCE, settings=settings)[-1]
     assert counts["restored"] == len(ORPHANS)
     assert len(rests) >= 2
@@ -411,7 +410,7 @@ def test_the_way_back_gives_up_in_bound_and_goes_on(
     start = picture(database)
     settings = replace(FAST, lock_timeout_ms=100)
     run(blog, ("sweep",), REFERENCE, TO_ONE, TO_ONE, settings=settings)
-    monkeypatch.setattr("migrator.restore._ATTEMPTS", 2)
+    monkeypatch.setattr("migrator.patience.ATTEMPTS", 2)
     with blog.connect() as holder:
         holder.execute(sa.text(f"SELECT id FROM post WHERE id = {ORPHANS[0]} FOR UPDATE")).all()
         with pytest.raises(LockNotObtained, match="quarantined rows are left"):
