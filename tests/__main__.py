@@ -55,7 +55,7 @@ def _missing() -> list[Recipe]:
 
 
 def _start(recipe: Recipe) -> Server:
-    server = start_server(recipe)
+    server = start_server(recipe, in_memory=True)
     print(f"{recipe.engine_id} is up", file=sys.stderr, flush=True)
     return server
 

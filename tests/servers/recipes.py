@@ -11,6 +11,9 @@ FAMILIES: Final[tuple[FamilyName, ...]] = get_args(FamilyName)
 ADMIN: Final[dict[FamilyName, str]] = {"postgresql": "postgres", "mysql": "root", "mariadb": "root"}
 PORTS: Final[dict[FamilyName, int]] = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306}
 
+#: What a server may keep in memory; PostgreSQL does not wait for the disk once told so.
+DATA_DIRECTORIES: Final[dict[FamilyName, str]] = {"mysql": "/var/lib/mysql", "mariadb": "/var/lib/mysql"}
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -67,6 +70,8 @@ EXTRAS: Final = tuple(
 # innodb_flush_log_at_trx_commit is 2 and not 0, and why synchronous_commit stays on.
 _MYSQL_SETTINGS: Final = (
     "--log-bin=binlog",
+    "--max-binlog-size=64M",
+    "--binlog-expire-logs-seconds=600",
     "--server-id=1",
     "--innodb-flush-log-at-trx-commit=2",
     "--sync-binlog=0",

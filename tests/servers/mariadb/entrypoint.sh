@@ -22,6 +22,7 @@ if [[ ! -d /var/lib/mysql/mysql ]]; then
     echo 'MARIADB_ROOT_PASSWORD must be set' >&2
     exit 1
   }
+  chown mysql:mysql /var/lib/mysql  # what is mounted there belongs to root
   mariadb-install-db --user=mysql --datadir=/var/lib/mysql --auth-root-authentication-method=normal \
     --skip-test-db > /dev/null
   {

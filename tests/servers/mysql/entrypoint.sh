@@ -16,6 +16,7 @@ if [[ ! -d /var/lib/mysql/mysql ]]; then
     echo 'MYSQL_ROOT_PASSWORD must be set' >&2
     exit 1
   }
+  chown mysql:mysql /var/lib/mysql  # what is mounted there belongs to root
   "${run_as_mysql[@]}" "$@" --initialize-insecure
   {
     # Set-up is not for replicas to repeat.
