@@ -103,8 +103,8 @@ def start_server(
         keep: it outlives this process.
         also_publish: one more port of the container, for what a test starts beside the server.
         small_disk: the size of a disk of its own at /small, `1m` say.
-        in_memory: its data need not survive a restart; a schema change then costs a tenth of what the waits for
-            the disk make of it on MySQL and MariaDB, which no setting turns off.
+        in_memory: its data need not survive a restart. On MySQL and MariaDB a schema change then costs a
+            part of what it does with waits for the disk, which no setting turns off.
 
     Raises:
         RuntimeError: it cannot be had; the message says why.
