@@ -94,7 +94,11 @@ def rolled_back(connection: Connection, dialect: Dialect) -> Iterator[None]:
 
 
 def _new_keys(connection: Connection, table: Table, stated: Mapping[str, Any]) -> dict[str, Any]:
-    """A value nobody has for one column of each unique key of which no column is stated."""
+    """A value nobody has for one column of each unique key of which no column is stated.
+
+    None of the stated ones: in a table that refers to itself the row would be its own parent.
+    """
+    given = list(stated.values())
     made = dict[str, Any]()
     for key in (table.primary_key, *table.unique_keys):
         if not key or set(key) & {*made, *stated}:
@@ -102,7 +106,10 @@ def _new_keys(connection: Connection, table: Table, stated: Mapping[str, Any]) -
         foreign = {column for other in table.foreign_keys for column in other.columns}
         for name in sorted(key, key=lambda name: name in foreign):
             column = table.column(name)
-            value = next(fresh(connection, table.name, column), None) if column.generated is None else None
+            if column.generated is not None:
+                continue
+            drawn = fresh(connection, table.name, column)
+            value = next((value for value in drawn if value not in given), None)
             if value is not None:
                 made[name] = value
                 break

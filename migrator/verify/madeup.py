@@ -127,9 +127,11 @@ def _integers(
     smallest = 1 if unsigned else -largest
     largest = largest * 2 if unsigned else largest
     low, high = _range(connection, table, column)
-    if low - 1 >= smallest:
-        # -1 where it is free: a person who sees it in a log knows what it is.
-        yield min(low - 1, -1 if not unsigned else low - 1)
+    # Two of them: in a table that refers to itself one is the row's key and one the parent it lacks.
+    for below in (1, 2):
+        if low - below >= smallest:
+            # -1 where it is free: a person who sees it in a log knows what it is.
+            yield low - below if unsigned else min(low - below, -below)
     for _ in range(_TRIES):
         if high > low:
             yield drawn.randint(max(low, smallest), min(high, largest))

@@ -257,3 +257,15 @@ def test_keys_of_every_kind_are_probed(database: Database, type_: str) -> None:
     fill(engine, child, [{"id": 1, **row}])
     ran = run("verify", "--url", database.url, "--format", "json")
     assert set(_checks(ran.json).values()) == {"passed"}, ran.out
+
+
+def test_a_self_reference_is_probed_with_a_row_that_is_not_its_own_parent(database: Database) -> None:
+    """The made-up row and the parent it lacks have different keys, whatever keys are there."""
+    engine = database.engine
+    node = table(engine, "node", key("id"), sa.Column("up", sa.Integer, nullable=False, index=True))
+    node.append_constraint(sa.ForeignKeyConstraint(["up"], ["node.id"], name="fk_up"))
+    fill(engine, node, [{"id": 1, "up": 1}])
+    ran = run("verify", "--url", database.url, "--format", "json")
+    assert set(_checks(ran.json).values()) == {"passed"}, ran.out
+    messages = {check["slug"]: check["message"] for check in ran.json["references"][0]["checks"]}
+    assert "INSERT, foreign-key" in messages["rejects-dangling"]
