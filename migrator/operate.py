@@ -26,6 +26,7 @@ from migrator.errors import (
     StepFailed,
     UsageError,
 )
+from migrator.leftovers import wait_for_leftovers
 from migrator.plan import (
     INVERSE,
     Operation,
@@ -111,6 +112,7 @@ def operate(
     try:
         with lock.hold(sessions) as check:
             chosen = policies or Policies.of(reference)
+            wait_for_leftovers(sessions, progress, check)
             work = _Operation(sessions, operation, reference, chosen, progress, heads, facts or {})
             return work.forward(check) if operation in FORWARD else work.back(check)
     except sa.exc.DBAPIError as error:

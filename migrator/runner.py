@@ -19,6 +19,7 @@ from migrator.catalog import Facts
 from migrator.context import Context
 from migrator.detect import count_orphans
 from migrator.errors import Interrupted, LockNotObtained, PreflightRefused, Refused, StepFailed, UsageError
+from migrator.leftovers import wait_for_leftovers
 from migrator.plan import Plan, Proof, Restore, Sql, Step, Sweep
 from migrator.restore_all import restore
 from migrator.sweep import sweep
@@ -119,7 +120,7 @@ class Runner:
         attempt = 0
         while True:
             attempt += 1
-            if self._ended_without_us(plan, step):
+            if self._ended_without_us(step):
                 return
             patient = self._look_for_blockers(plan, step)
             try:
@@ -146,11 +147,11 @@ class Runner:
             # Full jitter, from 0.1 s up to 30 s: two runs that collide do not collide again in step.
             self.sleep(random.uniform(0.05, min(30.0, 0.1 * 2**attempt)))
 
-    def _ended_without_us(self, plan: Plan, step: Step) -> bool:
-        """Wait for a statement that an earlier run of ours left running on the server. Returns whether it
-        did what this step was going to do."""
-        with self.context.sessions.open() as connection:
-            waited = self.context.dialect.wait_for_leftovers(connection, plan.facts)
+    def _ended_without_us(self, step: Step) -> bool:
+        """Wait for a statement of ours that is still at work on the server. Returns whether it did what this
+        step was going to do."""
+        context = self.context
+        waited = wait_for_leftovers(context.sessions, context.progress, context.check)
         return waited and step.done(self.facts())
 
     def _look_for_blockers(self, plan: Plan, step: Step) -> bool:

@@ -219,11 +219,10 @@ class Dialect:
         foreign_key_checks=0): whatever is declared, they can still write an orphan."""
         return []
 
-    def wait_for_leftovers(self, connection: Connection, facts: Facts) -> bool:
-        """Wait until no statement of an earlier step of ours is still running on the server: where
-        DDL is not transactional it outlives the client that sent it. Called before each attempt.
-        Returns whether there was one."""
-        return False
+    def leftovers(self, connection: Connection) -> list[int]:
+        """The other sessions in this database in which the server is at work on a statement of ours: where
+        DDL is not transactional it outlives the client that sent it."""
+        return []
 
     # -- the run lock --------------------------------------------------------------------------
     def try_lock(self, connection: Connection, name: str) -> bool | None:

@@ -130,9 +130,9 @@ class MySQL(Dialect):
         """The sessions that write with foreign_key_checks off: they can still write an orphan."""
         return locks.unchecked(connection)
 
-    def wait_for_leftovers(self, connection: Connection, facts: Facts) -> bool:
-        """Wait for an ALTER of ours whose client is gone."""
-        return locks.wait_for_leftovers(connection)
+    def leftovers(self, connection: Connection) -> list[int]:
+        """An ALTER of ours whose client is gone, by the processlist."""
+        return locks.leftovers(connection)
 
     def _database(self, connection: Connection) -> str | None:
         found: str | None = connection.scalar(sa.text("SELECT DATABASE()"))

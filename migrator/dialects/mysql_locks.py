@@ -9,8 +9,7 @@ https://mariadb.com/kb/en/metadata-lock-info-plugin/.
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -103,22 +102,9 @@ def unchecked(connection: Connection) -> list[Blocker]:
     return _told(_rows(connection, _UNCHECKED, {}) or ())
 
 
-def wait_for_leftovers(connection: Connection, sleep: Callable[[float], None] = time.sleep) -> bool:
-    """Wait while a statement of ours runs in this database for another session: an ALTER goes on when its
-    client dies, and the catalog shows nothing of it until it is done. It ends by itself: its own waits are
-    bounded. SHOW PROCESSLIST shows the sessions of our own account without any privilege. Returns whether
-    there was one."""
-    pause = 0.1
-    waited = False
-    while leftovers(connection):
-        waited = True
-        sleep(pause)
-        pause = min(2.0, pause * 1.5)
-    return waited
-
-
 def leftovers(connection: Connection) -> list[int]:
-    """The other sessions in this database that run a statement of ours."""
+    """The other sessions in this database that run a statement of ours: an ALTER goes on when its client
+    dies. SHOW PROCESSLIST shows the sessions of our own account without any privilege."""
     me, database = connection.exec_driver_sql("SELECT CONNECTION_ID(), DATABASE()").one()
     rows = connection.exec_driver_sql("SHOW FULL PROCESSLIST").all()
     return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,8 +31,10 @@ BLOG = (
     "INSERT INTO post (id, user_id) VALUES (1, 1), (2, 2), (3, 1), (4, 2)",
 )
 REFERENCE = Reference.parse("post.user_id -> user.id")
-#: Doubles the rows of `post` when it is run: fifteen times makes a table whose rebuild takes its time.
+#: Doubles the rows of `post` when it is run.
 DOUBLE = "INSERT INTO post (user_id, title) SELECT user_id, REPEAT('x', 200) FROM post"
+#: A rebuild that takes as long is met in its middle by whoever looks for it, however busy the machine is.
+_TAKES_ITS_TIME = 1.0
 #: What an account needs for all of it, SUPER not among it.
 ALL = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, REFERENCES, LOCK TABLES, TRIGGER ON {db}.*"
 
@@ -179,6 +182,17 @@ class Desk:
         tables = [row[0] for row in self.rows("SHOW FULL TABLES WHERE Table_type = 'BASE TABLE'")]
         texts = [self.rows(f"SHOW CREATE TABLE {self.dialect.quote(name)}")[0] for name in tables]
         return [*columns, *texts, *self.rows("SHOW TRIGGERS")]
+
+
+def slow_to_rebuild(desk: Desk) -> None:
+    """Give `post` so many rows that a rebuild of it takes its time on this machine."""
+    desk.sql(*[DOUBLE] * 14)
+    took = 0.0
+    while took < _TAKES_ITS_TIME:
+        desk.sql(DOUBLE)
+        began = time.monotonic()
+        desk.sql("ALTER TABLE post FORCE, ALGORITHM=INPLACE, LOCK=NONE")
+        took = time.monotonic() - began
 
 
 @contextmanager

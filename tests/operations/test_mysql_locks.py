@@ -5,18 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from migrator.dialects import mysql_locks
+from migrator.dialects import mysql_locks, mysql_sessions
 from migrator.dialects.mysql_sessions import MARKER, error_number, execute
+from migrator.dialects.mysql_watchdog import Patience
 from migrator.plan import Sql, Step
 from migrator.reference import TableName
 from migrator.settings import Settings
-from tests.operations.mysql_desk import BLOG, Desk, in_background
+from tests.operations.mysql_desk import BLOG, Desk, in_background, slow_to_rebuild
 from tests.servers.database import Database
 
 pytestmark = pytest.mark.engines("mysql", "mariadb", "mariadb-10.11")
@@ -69,7 +69,7 @@ def wait_until_waiting(desk: Desk) -> None:
         "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() "
         f"AND state = 'Waiting for table metadata lock' AND info LIKE '{MARKER}%%'"
     )
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not desk.value(waiting):
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -78,7 +78,7 @@ def wait_until_waiting(desk: Desk) -> None:
 def a_first_post(desk: Desk, step: Step) -> int | None:
     """A user is written, then the step waits for that transaction, then the user's first post is written.
     The number of the error that the application gets; None when it gets none."""
-    settings = replace(desk.settings, lock_timeout_ms=5000)
+    settings = replace(desk.settings, lock_timeout_ms=60_000)
 
     def work() -> None:
         with desk.open() as connection:
@@ -94,7 +94,7 @@ def a_first_post(desk: Desk, step: Step) -> int | None:
             return error_number(error)
         finally:
             application.rollback()
-            ddl.join(30)
+            ddl.join()
     return None
 
 
@@ -130,13 +130,15 @@ def test_who_writes_a_parent_and_then_a_child_is_no_deadlocks_victim(database: D
 
 @pytest.mark.parametrize("held", ["SELECT * FROM post", "UPDATE user SET name = 'y' WHERE id = 3"])
 def test_a_transaction_in_the_way_costs_one_bounded_wait(database: Database, held: str) -> None:
-    """The attempt ends with 1205 before the server's own second; nothing changed, nobody stays blocked."""
+    """The attempt ends with 1205 long before the server's bound; nothing changed, nobody stays blocked."""
     desk = Desk.at(database, *BLOG)
     desk.run(desk.dialect.index_steps(desk.facts()))
     step = desk.step("add-foreign-key")
     with desk.transaction(held):
-        with desk.open() as connection, pytest.raises(sa.exc.DBAPIError) as caught:
-            desk.dialect.run_sql(connection, step, desk.settings)
+        with desk.open() as connection:
+            begin = mysql_sessions.session_settings(connection, 60, type(desk.dialect).session)
+            with pytest.raises(sa.exc.DBAPIError) as caught:
+                mysql_sessions.run(connection, step, begin, Patience(0.2))
         assert desk.dialect.verdict(caught.value) == "lock-timeout"
         assert "gave way after 200 ms" in str(caught.value)
         desk.sql("UPDATE user SET name = 'x' WHERE id = 4", "UPDATE post SET title = 'x' WHERE id = 4")
@@ -187,54 +189,24 @@ def test_only_a_session_known_to_hold_on_is_an_obstacle(database: Database) -> N
         assert [blocker.pid for blocker in found] == ([] if desk.mariadb else [str(session_id(holder))])
 
 
-def test_an_alter_whose_client_died_is_waited_for(database: Database) -> None:
-    """The server goes on with it; the next run waits until the catalog tells what became of it."""
-    desk = Desk.at(database, *BLOG)
-    step = desk.step("create-index")
-    assert isinstance(step.work, Sql)
-    orphaned = desk.engine.connect()
-    orphan = session_id(orphaned)
-    execute(orphaned, "SET SESSION lock_wait_timeout = 60")
-
-    def abandoned() -> None:
-        with pytest.raises(sa.exc.DBAPIError):
-            execute(orphaned, f"{MARKER}{step.name} */ {step.work.statements[0]}")  # type: ignore[union-attr]
-
-    with desk.transaction("SELECT * FROM post") as holder, desk.open() as connection:
-        sending = in_background(abandoned)
-        while orphan not in mysql_locks.leftovers(connection):
-            pass
-        driver: Any = orphaned.connection.dbapi_connection
-        driver._sock.shutdown(2)
-        sending.join()
-        assert orphan in mysql_locks.leftovers(connection)
-        waits: list[float] = []
-
-        def wait(seconds: float) -> None:
-            waits.append(seconds)
-            holder.rollback()
-
-        mysql_locks.wait_for_leftovers(connection, wait)
-        assert waits
-    assert step.done(desk.facts())
-    orphaned.invalidate()
-    orphaned.close()
-
-
-def test_leftovers_of_another_database_are_not_ours_to_wait_for(database: Database) -> None:
-    """Its run has a lock of its own."""
+def test_a_statement_of_ours_is_known_in_its_own_database_alone(database: Database) -> None:
+    """Whoever runs in another database has a lock of their own there, and is not to be waited for."""
     desk = Desk.at(database, *BLOG)
     with database.new_database() as elsewhere, desk.open() as connection:
-        sleeper = Desk.at(elsewhere)
-        sleeping = in_background(sleeper.sql, f"{MARKER}some-step */ DO SLEEP(1)")
-        desk.dialect.wait_for_leftovers(connection, desk.facts())
+        there = Desk.at(elsewhere)
+        sleeping = in_background(there.fails, f"{MARKER}some-step */ DO SLEEP(600)")
+        with there.open() as other:
+            while not (found := there.dialect.leftovers(other)):
+                pass
+            assert desk.dialect.leftovers(connection) == []
+            execute(other, f"KILL {found[0]}")
         sleeping.join()
 
 
 def test_nulls_written_during_the_rebuild_bounce_off_the_guard(database: Database) -> None:
     """Writers see 1048, as they will from NOT NULL itself; the rebuild goes through."""
     desk = Desk.at(database, *BLOG)
-    desk.sql(*["INSERT INTO post (user_id, title) SELECT user_id, REPEAT('x', 200) FROM post"] * 13)
+    slow_to_rebuild(desk)
     desk.enforce()
     step = desk.step("set-not-null")
     over, seen = threading.Event(), set()

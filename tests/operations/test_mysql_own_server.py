@@ -18,7 +18,7 @@ from migrator.policy import Backfill, Delete
 from migrator.reference import TableName
 from tests.conftest import ServerFactory
 from tests.operations.lifecycle import DOWN, run
-from tests.operations.mysql_desk import BLOG, DOUBLE, REFERENCE, Desk, in_background
+from tests.operations.mysql_desk import BLOG, DOUBLE, REFERENCE, Desk, in_background, slow_to_rebuild
 from tests.servers.database import Database
 from tests.servers.server import Server
 
@@ -92,7 +92,7 @@ def test_mariadb_names_the_holders_where_it_can(own_server: ServerFactory, engin
 def test_a_crash_of_the_server_during_the_rebuild_leaves_the_old_table(own_server: ServerFactory) -> None:
     """DDL is atomic: the old definition, every row, nothing half made; the same step then goes through."""
     with desk_at(own_server()) as (database, desk):
-        desk.sql(*["INSERT INTO post (user_id, title) SELECT user_id, REPEAT('x', 200) FROM post"] * 15)
+        slow_to_rebuild(desk)
         rows = desk.value("SELECT COUNT(*) FROM post")
         desk.enforce()
         step = desk.step("set-not-null")
@@ -125,7 +125,7 @@ def test_a_run_whose_server_goes_during_the_rebuild_is_resumed(own_server: Serve
     """Stopped in good order or not: the run ends as interrupted, not one row is lost, and the same call goes
     through to the proof."""
     with desk_at(own_server()) as (database, desk):
-        desk.sql(*[DOUBLE] * 16)
+        slow_to_rebuild(desk)
         rows = desk.value("SELECT COUNT(*) FROM post")
         policies = (Backfill(to=1), Delete())
         run(database.engine, ("sweep", "enforce"), REFERENCE, *policies)
@@ -164,7 +164,7 @@ def test_a_rebuild_whose_log_overflows_can_be_tried_again(own_server: ServerFact
     """1799 is `retry`."""
     server = own_server("--innodb-online-alter-log-max-size=65536", "--innodb-sort-buffer-size=65536")
     with desk_at(server) as (_, desk):
-        desk.sql(*["INSERT INTO post (user_id, title) SELECT user_id, REPEAT('x', 200) FROM post"] * 14)
+        desk.sql(*[DOUBLE] * 14)
         with desk.open() as watcher, desk.open() as writer:
             failed: list[sa.exc.DBAPIError] = []
 

@@ -23,12 +23,12 @@ from tests.operations.lifecycle import DOWN, FAST, UP, assert_same, picture, run
 from tests.operations.mysql_desk import (
     ALL,
     BLOG,
-    DOUBLE,
     REFERENCE,
     Desk,
     Told,
     account,
     in_background,
+    slow_to_rebuild,
 )
 from tests.operations.reporting import run as command
 from tests.servers.database import Database
@@ -141,15 +141,17 @@ def test_a_transaction_in_the_way_of_a_rebuild_is_named_before_it_is_tried(datab
 def test_a_rebuild_that_meets_an_open_transaction_at_its_end_is_tried_again(database: Database) -> None:
     """Its last wait is bounded as well: the work is lost and said to be, nobody stays queued, and once the
     transaction is over it goes through."""
-    desk = Desk.at(database, *BLOG, *[DOUBLE] * 15)
+    desk = Desk.at(database, *BLOG)
+    slow_to_rebuild(desk)
     run(database.engine, ("sweep", "enforce"), REFERENCE, *POLICIES)
     quick = replace(FAST, lock_timeout_ms=50)
-    released = threading.Event()
+    over, released = threading.Event(), threading.Event()
     with desk.engine.connect() as holder, desk.open() as watcher:
 
         def hold() -> None:
             while not _at_work(watcher, "set-not-null"):
-                pass
+                if over.is_set():
+                    return
             execute(holder, "SELECT * FROM post LIMIT 1")
 
         def release(note: str) -> None:
@@ -160,6 +162,7 @@ def test_a_rebuild_that_meets_an_open_transaction_at_its_end_is_tried_again(data
         holding = in_background(hold)
         told = Told(on_note=release)
         run(database.engine, ("validate",), REFERENCE, *POLICIES, settings=quick, progress=told)
+        over.set()
         holding.join()
     assert released.is_set(), told.notes
     assert desk.facts().not_null
@@ -167,7 +170,8 @@ def test_a_rebuild_that_meets_an_open_transaction_at_its_end_is_tried_again(data
 
 def test_a_null_written_during_the_rebuild_is_swept_and_the_rebuild_done_again(database: Database) -> None:
     """Without a guard it fails the rebuild at its very end (1138, MariaDB 1265)."""
-    desk = Desk.at(database, *BLOG, *[DOUBLE] * 15)
+    desk = Desk.at(database, *BLOG)
+    slow_to_rebuild(desk)
     run(database.engine, ("sweep", "enforce"), REFERENCE, *POLICIES)
     desk.sql(*(f"DROP TRIGGER {desk.dialect.quote(guard)}" for guard in desk.facts().guards))
     told = Told()
@@ -183,7 +187,8 @@ def test_a_null_written_during_the_rebuild_is_swept_and_the_rebuild_done_again(d
 
 def test_a_rebuild_that_an_operator_kills_is_not_sent_again(database: Database) -> None:
     """1317: the table is as it was, the run says so, and goes on when it is told to."""
-    desk = Desk.at(database, *BLOG, *[DOUBLE] * 15)
+    desk = Desk.at(database, *BLOG)
+    slow_to_rebuild(desk)
     run(database.engine, ("sweep", "enforce"), REFERENCE, *POLICIES)
     with desk.open() as watcher:
 
