@@ -124,15 +124,14 @@ def is_write(statement: str) -> bool:
     return not statement.lstrip("( ").upper().startswith(_READS)
 
 
-def kills(statements: list[str], upto: int, *, every: bool) -> list[Kill]:
+def kills(statements: list[str], *, every: bool) -> list[Kill]:
     """Where to die.
 
     Args:
         statements: of a run that nothing disturbed.
-        upto: the first statement that is of no interest.
         every: before and after each; else only after those that may have changed something. Before a
             statement the database is what the last one of those left, so no state is missed.
     """
     if every:
-        return [Kill(at, moment) for at in range(upto) for moment in ("before", "after")]
-    return [Kill(at, "after") for at in range(upto) if is_write(statements[at])]
+        return [Kill(at, moment) for at in range(len(statements)) for moment in ("before", "after")]
+    return [Kill(at, "after") for at, text in enumerate(statements) if is_write(text)]

@@ -27,9 +27,14 @@ def dump(path: Path) -> str:
     process had not committed."""
     connection = sqlite3.connect(path)
     try:
-        return _CHANGING.sub("*", "\n".join(connection.iterdump()))
+        return masked("\n".join(connection.iterdump()))
     finally:
         connection.close()
+
+
+def masked(text: str) -> str:
+    """Without what is new in every run."""
+    return _CHANGING.sub("*", text)
 
 
 @dataclass(frozen=True)
@@ -65,12 +70,13 @@ def settled(engine: Engine) -> Settled:
         tables = sa.inspect(connection).get_table_names()
         ours = sorted(name for name in tables if name.startswith(OWN_PREFIX))
         mirrors = [name for name in ours if name.startswith(OWN_PREFIX + "q_")]
-        held = [line for name in mirrors for line in _lines(connection, name, {ID, RUN_ID, AT})]
-        revision = _lines(connection, "alembic_version", set()) if "alembic_version" in tables else []
+        held = [line for name in mirrors for line in lines_of(connection, name, {ID, RUN_ID, AT})]
+        revision = lines_of(connection, "alembic_version", set()) if "alembic_version" in tables else []
     return Settled(take(engine), tuple(revision), tuple(held), tuple(ours))
 
 
-def _lines(connection: sa.Connection, name: str, without: set[str]) -> list[str]:
+def lines_of(connection: sa.Connection, name: str, without: set[str]) -> list[str]:
+    """The rows of a table of ours as text, without some of its columns."""
     table = sa.Table(name, sa.MetaData(), autoload_with=connection)
     columns: list[Any] = [column for column in table.columns if column.name not in without]
     return sorted(f"{name} {tuple(row)!r}" for row in connection.execute(sa.select(*columns)))
