@@ -107,6 +107,7 @@ _READS = (
     "SELECT",
     "PRAGMA",
     "SHOW",
+    "DESCRIBE",
     "WITH",
     "EXPLAIN",
     "BEGIN",

@@ -70,6 +70,7 @@ def listen(doom: Doom) -> None:
 
     sa.event.listen(Engine, "before_cursor_execute", execute)
     sa.event.listen(Engine, "after_cursor_execute", doom.after)
+    sa.event.listen(Engine, "handle_error", doom.after)  # an error is an answer too
     sa.event.listen(Engine, "commit", lambda _conn: doom.before(DRIVER_COMMIT))
 
 

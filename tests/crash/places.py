@@ -22,7 +22,9 @@ from tests.crash.states import dump, lines_of, masked, settled
 class Place(Protocol):
     """A database to die in."""
 
-    url: str
+    @property
+    def url(self) -> str:
+        """For the runs that die."""
 
     @property
     def engine(self) -> Engine:

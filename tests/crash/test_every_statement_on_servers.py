@@ -1,25 +1,25 @@
 """Killed at any statement on a real server, the same command ends as if nothing had happened; so does turning
 round.
 
-The same as on a file (test_every_statement.py), with copies of a database in place of copies of a file. A death
-costs a second or two here, so that by default one in many statements that write has one, other statements on
-each engine. MIGRATOR_CRASH=writes has a run die after each statement that writes: every state in which the
-database can be left. MIGRATOR_CRASH=every has one die before and after each statement, whatever it is.
+The same as on a file (test_every_statement.py), with copies of a database in place of copies of a file. A
+death costs some seconds here, so that by default one in many statements that write has one, other statements
+on each engine. With MIGRATOR_CRASH=writes a run dies after each statement that writes, which is every state
+that the database can be left in; with MIGRATOR_CRASH=every before and after each statement, whatever it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from zlib import crc32
 
 import pytest
 
-from tests.conftest import Database
-from tests.crash.dying import Kill, Nursery, kills, nursery
+from tests.crash.dying import Kill, kills, nursery
 from tests.crash.places import OnServer
 from tests.crash.stage import CRASH, EVERY, WAYS, Stage, die_at, statements_of
+from tests.servers.server import Server
 
-SERVERS = ("postgresql", "mysql", "mariadb")
 #: A server gives the number of a row that was rolled back to none again, so that the sentinel's is stated.
 SENTINEL = "sentinel.id=1000"
 #: One death in so many statements that write, unless all are asked for.
@@ -27,34 +27,39 @@ STRIDE = 40
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Nursery]:
-    """The process that forks the runs."""
-    with nursery() as made:
-        yield made
+def stage_on() -> Iterator[Callable[[Server], Stage]]:
+    """The way up and down on a server, kept for the other tests there, and a process that forks runs."""
+    made: dict[str, Stage] = {}
+    with nursery() as running, ExitStack() as stack:
+
+        def stage_on(server: Server) -> Stage:
+            if server.engine_id not in made:
+                place = OnServer(stack.enter_context(server.new_database()))
+                stack.callback(place.close)
+                made[server.engine_id] = Stage(place, running, (SENTINEL,))
+                made[server.engine_id].prepare()
+            return made[server.engine_id]
+
+        yield stage_on
 
 
-@pytest.mark.engines(*SERVERS)
-def test_a_kill_at_any_statement_is_made_good(database: Database, running: Nursery) -> None:
+@pytest.mark.engines("postgresql", "mysql", "mariadb")
+@pytest.mark.parametrize(("verb", "revision"), WAYS)
+def test_a_kill_at_any_statement_is_made_good(
+    stage_on: Callable[[Server], Stage], server: Server, verb: str, revision: str
+) -> None:
     """The same command completes, no row is lost or doubled, and the end is that of an undisturbed run.
     From there, or at once, the other direction leads to its own undisturbed end."""
-    place = OnServer(database)
-    wrong: list[str] = []
-    try:
-        stage = Stage(place, running, (SENTINEL,))
-        stage.prepare()
-        for way in WAYS:
-            statements = statements_of(stage, *way)
-            found = die_at(stage, *way, chosen(database.engine_id, statements, way))
-            print(database.engine_id, *way, f"{len(statements)} statements,", found, flush=True)
-            wrong += found.wrong
-    finally:
-        place.close()
-    assert wrong == []
+    stage = stage_on(server)
+    statements = statements_of(stage, verb, revision)
+    found = die_at(stage, verb, revision, chosen(f"{server.engine_id} {verb} {revision}", statements))
+    print(server.engine_id, verb, revision, f"{len(statements)} statements,", found)
+    assert found.wrong == []
 
 
-def chosen(engine_id: str, statements: list[str], way: tuple[str, str]) -> list[Kill]:
-    """Where to die: everywhere, or at a few, which are others on each engine."""
+def chosen(name: str, statements: list[str]) -> list[Kill]:
+    """Where to die: everywhere, or at a few, which are others for each name."""
     everywhere = kills(statements, every=EVERY)
     if CRASH in ("every", "writes"):
         return everywhere
-    return everywhere[crc32(f"{engine_id} {way}".encode()) % STRIDE % len(everywhere) :: STRIDE]
+    return everywhere[crc32(name.encode()) % STRIDE % len(everywhere) :: STRIDE]

@@ -1,12 +1,11 @@
 """Killed again and again on a real server: the same command, repeated, ends as if nothing had happened.
 
-Each run dies a little later than the one before it, so that crashes fall on what crashes have left. With
-MIGRATOR_CRASH=every there is, besides, one run for each statement that writes, on a database of its own.
+Each run dies a little later than the one before it, so that crashes fall on what crashes have left. A single
+crash at each statement: test_every_statement_on_servers.py.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 
@@ -14,7 +13,7 @@ import pytest
 
 from migrator.blog.seed import seed
 from tests.conftest import Database
-from tests.crash.dying import Ended, Kill, Nursery, is_write, nursery
+from tests.crash.dying import Ended, Kill, Nursery, nursery
 from tests.crash.states import Settled, settled
 
 SERVERS = ("postgresql", "mysql", "mariadb")
@@ -85,30 +84,3 @@ def test_an_upgrade_that_died_is_taken_back(database: Database, running: Nursery
     assert run(running, database, "upgrade", Kill(write, "after", only_writes=True)).killed
     run(running, database, "downgrade").check()
     assert settled(database.engine).differences(start) == []
-
-
-if os.environ.get("MIGRATOR_CRASH") == "every":
-
-    @pytest.mark.engines(*SERVERS)
-    @pytest.mark.parametrize("verb", ["upgrade", "downgrade"])
-    def test_a_kill_at_any_statement_that_writes_is_made_good(
-        database: Database, running: Nursery, verb: str
-    ) -> None:
-        """One run for each, killed after it; the same command again, and then the other way."""
-        fill(database, running)
-        up = run(running, database, "upgrade").check().statements
-        head = settled(database.engine)
-        down = run(running, database, "downgrade").check().statements
-        wrong: list[str] = []
-        writes = [text for text in (up if verb == "upgrade" else down) if is_write(text)]
-        for at, text in enumerate(writes):
-            with database.new_database() as fresh:
-                start = fill(fresh, running)
-                if verb == "downgrade":
-                    run(running, fresh, "upgrade").check()
-                run(running, fresh, verb, Kill(at, "after", only_writes=True))
-                for way, end in (("upgrade", head), ("downgrade", start))[verb == "downgrade" :]:
-                    ended = run(running, fresh, way)
-                    found = [str(ended.error)] if ended.error else settled(fresh.engine).differences(end)
-                    wrong += [f"killed after {at} ({text}), then {way}: {found}"] if found else []
-        assert wrong == []
