@@ -30,6 +30,7 @@ def sweep_orphans(
     on_null: Policy | None = None,
     on_dangling: Policy | None = None,
     max_orphan_share: float | None = None,
+    max_orphans: int | None = None,
     batch_size: int | None = None,
     bind: Bind | None = None,
     settings: Settings | None = None,
@@ -43,6 +44,7 @@ def sweep_orphans(
             backfill to a sentinel row (keep, where the reference is nullable).
         on_dangling: what to do with rows whose parent is not there; by default the same backfill.
         max_orphan_share: above this share of all rows the run stops before the first change.
+        max_orphans: above this many of them it stops as well; by default, any number.
         batch_size: rows per batch to begin with.
         bind: the database; without it, the migration that runs.
         settings: with `bind`: the settings in force; by default the environment's.
@@ -58,6 +60,7 @@ def sweep_orphans(
         "on_null": on_null,
         "on_dangling": on_dangling,
         "max_orphan_share": max_orphan_share,
+        "max_orphans": max_orphans,
         "batch_size": batch_size,
     }
     return _do("sweep", reference, options, bind, settings, progress)
@@ -103,6 +106,7 @@ def validate_reference(
     on_null: Policy | None = None,
     on_dangling: Policy | None = None,
     max_orphan_share: float | None = None,
+    max_orphans: int | None = None,
     batch_size: int | None = None,
     bind: Bind | None = None,
     settings: Settings | None = None,
@@ -113,6 +117,7 @@ def validate_reference(
         "on_null": on_null,
         "on_dangling": on_dangling,
         "max_orphan_share": max_orphan_share,
+        "max_orphans": max_orphans,
         "batch_size": batch_size,
     }
     return _do("validate", reference, options, bind, settings, progress)
@@ -136,6 +141,7 @@ def sweep_set(
     on_dangling: Policy | None = None,
     policies: Mapping[str, Policies] | None = None,
     max_orphan_share: float | None = None,
+    max_orphans: int | None = None,
     batch_size: int | None = None,
     bind: Bind | None = None,
     settings: Settings | None = None,
@@ -147,7 +153,7 @@ def sweep_set(
 
     Args:
         references: in any order.
-        on_null, on_dangling, max_orphan_share, batch_size: for each of them, as in `sweep_orphans`.
+        on_null, on_dangling, max_orphan_share, max_orphans, batch_size: for each, as in `sweep_orphans`.
         policies: by the text of a reference: what to do with its orphans instead.
         bind, settings, progress: as in `sweep_orphans`.
 
@@ -164,6 +170,7 @@ def sweep_set(
         on_null=on_null,
         on_dangling=on_dangling,
         max_orphan_share=max_orphan_share,
+        max_orphans=max_orphans,
         batch_size=batch_size,
     )
     if bind is None:
@@ -173,7 +180,10 @@ def sweep_set(
         operation.references,
         lambda one: operation.policies.get(str(one)) or Policies.of(one, on_null, on_dangling),
         bind=bind,
-        settings=settings or resolve({"max_orphan_share": max_orphan_share, "batch_size": batch_size}),
+        settings=settings
+        or resolve(
+            {"max_orphan_share": max_orphan_share, "max_orphans": max_orphans, "batch_size": batch_size}
+        ),
         progress=progress,
     )
 
@@ -205,7 +215,7 @@ def _do(
         op.invoke(OPERATIONS[operation](reference, **options))
         return {}
     parsed = reference if isinstance(reference, Reference) else Reference.parse(reference)
-    stated = {name: options.get(name) for name in ("max_orphan_share", "batch_size")}
+    stated = {name: options.get(name) for name in ("max_orphan_share", "max_orphans", "batch_size")}
     return operate(
         bind,
         operation,

@@ -8,7 +8,7 @@
     |-- FindingsPresent               3   orphans, findings or conflicts are there
     |-- Refused                       4   a safety check said no; nothing was changed
     |   |-- PreflightRefused          4   a fact of the database forbids the run
-    |   |-- TooManyOrphans            4   more orphans than `max_orphan_share` allows
+    |   |-- TooManyOrphans            4   more orphans than `max_orphan_share` or `max_orphans` allows
     |   |-- RunLocked                 4   another run holds the lock
     |   `-- PolicyChanged             4   a run is resumed with another policy
     |-- Interrupted                   5   stopped half-way; the same command goes on
@@ -80,7 +80,7 @@ class PreflightRefused(Refused):
 
 
 class TooManyOrphans(Refused):
-    """More orphans than `max_orphan_share` of the rows: a wrong reference, most likely."""
+    """More orphans than `max_orphan_share` of the rows or `max_orphans`: a wrong reference, most likely."""
 
 
 class RunLocked(Refused):

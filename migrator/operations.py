@@ -22,7 +22,8 @@ class ReferenceOperation(MigrateOperation):
 
     Args:
         reference: a `Reference`, or its text.
-        options: for those that sweep: `on_null`, `on_dangling`, `max_orphan_share`, `batch_size`.
+        options: for those that sweep: `on_null`, `on_dangling`, `max_orphan_share`, `max_orphans`,
+            `batch_size`.
     """
 
     operation: ClassVar[Operation]
@@ -54,6 +55,7 @@ class SweepOrphans(ReferenceOperation):
         on_null: Policy | str | None = None,
         on_dangling: Policy | str | None = None,
         max_orphan_share: float | None = None,
+        max_orphans: int | None = None,
         batch_size: int | None = None,
     ) -> None:
         """See `migrator.sweep_orphans`."""
@@ -63,6 +65,7 @@ class SweepOrphans(ReferenceOperation):
                 on_null=on_null,
                 on_dangling=on_dangling,
                 max_orphan_share=max_orphan_share,
+                max_orphans=max_orphans,
                 batch_size=batch_size,
             )
         )
@@ -115,6 +118,7 @@ class ValidateReference(ReferenceOperation):
         on_null: Policy | str | None = None,
         on_dangling: Policy | str | None = None,
         max_orphan_share: float | None = None,
+        max_orphans: int | None = None,
         batch_size: int | None = None,
     ) -> None:
         """See `migrator.validate_reference`."""
@@ -124,6 +128,7 @@ class ValidateReference(ReferenceOperation):
                 on_null=on_null,
                 on_dangling=on_dangling,
                 max_orphan_share=max_orphan_share,
+                max_orphans=max_orphans,
                 batch_size=batch_size,
             )
         )

@@ -25,6 +25,7 @@ from migrator.parents import check_parents, check_unique
 from migrator.plan import Sweep
 from migrator.policy import Backfill, CreateParents, Decisions, Delete, Keep, Policy, Refuse, SetNull, heard
 from migrator.sentinel import check_sentinel, find_target
+from migrator.settings import Settings
 from migrator.worklist import Key, Worklist
 
 
@@ -86,14 +87,7 @@ def gate(
     try:
         counts = worklist.counts(connection)
         touched = sum(count for name, count in counts.items() if not isinstance(policies[name], Keep))
-        total, share = int(detail["rows"]), context.sessions.settings.max_orphan_share
-        if touched > share * total:
-            raise TooManyOrphans(
-                f"{touched} of {total} rows of {facts.reference.child} are orphans of {facts.reference}: "
-                f"more than max_orphan_share={share:g}. Nothing was changed.",
-                hint="Look at `migrator report` whether the reference is the right one; "
-                f"if it is, allow it with -x max_orphan_share={min(1.0, touched / max(total, 1)):.2f}.",
-            )
+        _bound(context.sessions.settings, facts, touched, int(detail["rows"]))
         for name, count in counts.items():
             chain = heard(policies[name], name)
             for policy in chain:
@@ -106,6 +100,25 @@ def gate(
         worklist.drop(connection)
         decisions.drop_all(context.dialect, connection)
         raise
+
+
+def _bound(settings: Settings, facts: Facts, touched: int, total: int) -> None:
+    """That there are no more orphans than the operator expects, in number and as a share of all rows."""
+    exceeded: dict[str, str] = {}
+    if touched > settings.max_orphan_share * total:
+        # Rounded up: what is to be said must let them through.
+        exceeded[f"max_orphan_share={settings.max_orphan_share:g}"] = (
+            f"-x max_orphan_share={-(-100 * touched // max(total, 1)) / 100:.2f}"
+        )
+    if 0 < settings.max_orphans < touched:
+        exceeded[f"max_orphans={settings.max_orphans}"] = f"-x max_orphans={touched}"
+    if exceeded:
+        raise TooManyOrphans(
+            f"{touched} of {total} rows of {facts.reference.child} are orphans of {facts.reference}: "
+            f"more than {' and '.join(exceeded)}. Nothing was changed.",
+            hint="Look at `migrator report` whether the reference is the right one; "
+            f"if it is, allow it with {' '.join(exceeded.values())}.",
+        )
 
 
 def gate_dependants(

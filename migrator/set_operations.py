@@ -21,7 +21,7 @@ class SetOperation(MigrateOperation):
     Args:
         references: in any order, each a `Reference` or its text.
         policies: by the text of a reference: what to do with its orphans, where that is something else.
-        options: `on_null`, `on_dangling`, `max_orphan_share`, `batch_size`, for all of them.
+        options: `on_null`, `on_dangling`, `max_orphan_share`, `max_orphans`, `batch_size`, for all of them.
 
     Raises:
         UsageError: there is no reference, or a policy is for one that is not there.
@@ -60,6 +60,7 @@ class SweepSet(SetOperation):
         on_dangling: Policy | str | None = None,
         policies: Mapping[str, Policies] | None = None,
         max_orphan_share: float | None = None,
+        max_orphans: int | None = None,
         batch_size: int | None = None,
     ) -> None:
         """See `migrator.sweep_set`."""
@@ -70,6 +71,7 @@ class SweepSet(SetOperation):
                 on_null=on_null,
                 on_dangling=on_dangling,
                 max_orphan_share=max_orphan_share,
+                max_orphans=max_orphans,
                 batch_size=batch_size,
             )
         )

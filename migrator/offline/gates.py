@@ -40,6 +40,12 @@ def gates(sweeping: Sweeping) -> Iterator[Gate]:
             f"more orphans of {reference} than max_orphan_share={sweeping.max_orphan_share:g} allows; "
             "nothing was changed",
         )
+    if touched and sweeping.max_orphans:
+        yield Gate(
+            f"{sweeping.listed(*touched)} > {sweeping.max_orphans}",
+            f"more orphans of {reference} than max_orphans={sweeping.max_orphans} allows; "
+            "nothing was changed",
+        )
     for name, policy in sweeping.policies.items():
         problem = _problem(sweeping, name, policy)
         if problem is not None:

@@ -70,7 +70,8 @@ class Job:
 
     def sweeping(self, work: Sweep) -> Sweeping:
         """The statements of a sweep."""
-        return Sweeping(self.words, self.records, self.facts, work, self.settings.max_orphan_share)
+        bounds = (self.settings.max_orphan_share, self.settings.max_orphans)
+        return Sweeping(self.words, self.records, self.facts, work, *bounds)
 
     def heading(self) -> str:
         """What this part of the script is, and what it takes for granted."""

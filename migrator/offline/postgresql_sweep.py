@@ -89,8 +89,8 @@ def _gate(job: Job, sweeping: Sweeping) -> str:
     cases = "\n".join(f"  WHEN {gate.condition} THEN {literal(gate.message)}" for gate in found)
     counts = " || ".join(f"' {name}: ' || mgr_found_{name} || ';'" for name in sweeping.kinds)
     hint = (
-        "Nothing was changed. Choose with -x on_null=, -x on_dangling=, -x backfill_to= or "
-        "-x max_orphan_share= and write the script again."
+        "Nothing was changed. Choose with -x on_null=, -x on_dangling=, -x backfill_to=, "
+        "-x max_orphan_share= or -x max_orphans= and write the script again."
     )
     leave = "\n".join(
         [

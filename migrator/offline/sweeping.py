@@ -55,7 +55,7 @@ class Sweeping:
         words, records, facts: whose.
         work: the policies.
         list_name: the worklist's table; by default the one an online run would use.
-        max_orphan_share: see `Settings`.
+        max_orphan_share, max_orphans: see `Settings`.
     """
 
     words: Words
@@ -63,6 +63,7 @@ class Sweeping:
     facts: Facts
     work: Sweep
     max_orphan_share: float
+    max_orphans: int = 0
     list_name: TableName | None = None
 
     @property

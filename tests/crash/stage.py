@@ -1,5 +1,5 @@
-"""The whole way up and down, revision by revision, and how it ends when nothing disturbs it; and what a test of
-deaths on the way asks: does the same command, does turning round, end as if nothing had happened?"""
+"""The whole way up and down, revision by revision, and how it ends when nothing disturbs it; and what a test
+of deaths on the way asks: does the same command, does turning round, end as if nothing had happened?"""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from sqlalchemy.engine import make_url
@@ -16,25 +17,29 @@ _SETTINGS = ("MIGRATOR_", "DATABASE_URL")
 
 
 def alembic_process(
-    url: str, *words: str, x: tuple[str, ...] = (), config: Path | None = None
+    url: str,
+    *words: str,
+    x: tuple[str, ...] = (),
+    config: Path | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """`alembic -x url=... <words>` in the checkout, with nothing of ours in its environment."""
+    """`alembic -x url=... <words>` in the checkout, with nothing of ours in its environment but this."""
     said = [part for each in (f"url={url}", *x) for part in ("-x", each)]
     where = ["-c", str(config)] if config else []
-    return _run("alembic", *where, *said, *words)
+    return _run("alembic", *where, *said, *words, environment=environment or {})
 
 
 def migrator_process(*words: str) -> subprocess.CompletedProcess[str]:
     """`migrator <words>`, the same way."""
-    return _run("migrator", *words)
+    return _run("migrator", *words, environment={})
 
 
-def _run(program: str, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
+def _run(program: str, *words: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
     return subprocess.run(
         [str(_BIN / program), *words],
         cwd=ROOT,
-        env=environment,
+        env={**inherited, **environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -202,6 +202,9 @@ def test_a_second_upgrade_while_one_runs(blog: Database) -> None:
         ("batch_size=1e3", r"batch_size must be a whole number"),
         ("max_orphan_share=2", r"max_orphan_share is a share between 0 and 1"),
         ("max_orphan_share=nan", r"max_orphan_share"),
+        ("max_orphans=few", r"max_orphans must be a whole number, not 'few'"),
+        ("max_orphans=-1", r"max_orphans must be above zero, not '-1'"),
+        ("max_orphans=0.5", r"max_orphans must be a whole number"),
         ("lock_timeout=soon", r"lock_timeout\w* must be a whole number"),
         ("pause_ms=", r"pause_ms must be a whole number"),
         ("parent_first=perhaps", r"parent_first must be yes or no"),
@@ -230,7 +233,7 @@ def test_a_backfill_key_that_is_no_key(blog: Database, key: str) -> None:
     assert_refused(ended, 4, r"backfill_to=.*Hint: ", url=blog.url)
 
 
-# -- the share -------------------------------------------------------------------------------------
+# -- the share, and the number ---------------------------------------------------------------------
 @pytest.mark.engines("sqlite", *SERVERS)
 def test_more_orphans_than_are_allowed(blog: Database) -> None:
     """A fifth of the posts are orphans: the run stops before the first change, and says which share would
@@ -245,4 +248,33 @@ def test_more_orphans_than_are_allowed(blog: Database) -> None:
         url=blog.url,
     )
     ended = alembic_process(blog.url, "upgrade", "head", x=("max_orphan_share=0.20",))
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.engines("sqlite", *SERVERS)
+def test_more_orphans_than_a_stated_number(blog: Database) -> None:
+    """Six of the posts are orphans and five are allowed, by the environment: the run stops before the first
+    change, and says which number would let it through; that number does."""
+    alembic(blog, "upgrade", "0001")
+    with unchanged(blog):
+        ended = alembic_process(blog.url, "upgrade", "head", environment={"MIGRATOR_MAX_ORPHANS": "5"})
+    assert_refused(
+        ended,
+        4,
+        r"6 of 30 rows.*more than max_orphans=5\. Nothing was changed.*Hint: .*with -x max_orphans=6\.",
+        url=blog.url,
+    )
+    ended = alembic_process(blog.url, "upgrade", "head", x=("max_orphans=6",))
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.engines("sqlite")
+def test_more_orphans_than_either_bound_allows(blog: Database) -> None:
+    """Both are named, with both words that would let the run through; and together they do."""
+    alembic(blog, "upgrade", "0001")
+    with unchanged(blog):
+        ended = alembic_process(blog.url, "upgrade", "head", x=("max_orphans=1", "max_orphan_share=0.193"))
+    said = r"max_orphan_share=0\.193 and max_orphans=1\. .*-x max_orphan_share=0\.20 -x max_orphans=6\."
+    assert_refused(ended, 4, said, url=blog.url)
+    ended = alembic_process(blog.url, "upgrade", "head", x=("max_orphans=6", "max_orphan_share=0.20"))
     assert ended.returncode == 0, ended.stderr

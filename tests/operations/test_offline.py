@@ -120,6 +120,7 @@ def test_an_empty_database_gets_the_blog_and_loses_it_again(database: Database) 
 REFUSALS = {
     "refuse": (("on_dangling=refuse",), "the policy is to refuse"),
     "share": (("max_orphan_share=0.01",), "max_orphan_share"),
+    "number": (("max_orphans=1",), "max_orphans=1"),
     "target": (("backfill_to=999999",), "backfill_to names no row"),
 }
 

@@ -160,7 +160,25 @@ def test_more_orphans_than_allowed(database: Database) -> None:
     before = picture(database)
     with pytest.raises(TooManyOrphans, match="5 of 7 rows of post"):
         sweep_orphans(REFERENCE, bind=database.engine, max_orphan_share=0.5)
+    with pytest.raises(TooManyOrphans, match=r"5 of 7 rows of post.*max_orphans=4.*-x max_orphans=5"):
+        sweep_orphans(REFERENCE, bind=database.engine, max_orphan_share=0.72, max_orphans=4)
     assert_same(before, picture(database))
+
+
+def test_the_share_that_is_offered_lets_the_run_through(database: Database) -> None:
+    """5 of 7 is a little more than 0.71: what the refusal says is rounded up."""
+    blog(database)
+    with pytest.raises(TooManyOrphans, match=r"-x max_orphan_share=0\.72\b"):
+        sweep_orphans(REFERENCE, bind=database.engine, max_orphan_share=0.5)
+    found = sweep_orphans(
+        REFERENCE,
+        on_null=Backfill(to=1),
+        on_dangling=Backfill(to=1),
+        bind=database.engine,
+        max_orphan_share=0.72,
+        max_orphans=5,
+    )
+    assert found["changed"] == 5
 
 
 # -- a value for each row --------------------------------------------------------------------------
