@@ -77,6 +77,9 @@ def make_engine(url: URL | str, *, read_only: bool = False) -> Engine:
         _check_file(url, read_only)
     try:
         given = dict(_DRIVER_ARGUMENTS.get(url.get_driver_name(), {}))
+        if read_only and url.get_driver_name() == "psycopg":
+            # A pooler may give us a session in which another client prepared statements of the same names.
+            given["prepare_threshold"] = None
         engine = sa.create_engine(
             url,
             poolclass=sa.NullPool,

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from migrator import journal
-from migrator.errors import Interrupted, RunLocked
+from migrator.errors import Interrupted, PreflightRefused, RunLocked
 from migrator.journal import LEASE
 from migrator.sessions import Sessions
 
@@ -40,6 +40,7 @@ def hold(sessions: Sessions) -> Iterator[Callable[[], None]]:
 
     Raises:
         RunLocked: another run holds it; the message says who, and since when.
+        PreflightRefused: a pooler shares our sessions with others, so that no lock is one.
     """
     database = str(sessions.engine.url)
     held = _held.get() or {}
@@ -47,6 +48,7 @@ def hold(sessions: Sessions) -> Iterator[Callable[[], None]]:
         yield held[database]
         return
     with sessions.fresh() as connection:
+        _refuse_pooler(sessions, connection)
         taken = sessions.dialect.try_lock(connection, LOCK_NAME)
         if taken is False:
             raise _locked(_holder(connection))
@@ -66,6 +68,12 @@ def hold(sessions: Sessions) -> Iterator[Callable[[], None]]:
                 _give_back(sessions, connection, owner)
             else:
                 _quietly(lambda: sessions.dialect.unlock(connection, LOCK_NAME))
+
+
+def _refuse_pooler(sessions: Sessions, connection: Connection) -> None:
+    problem = sessions.dialect.pooler(connection)
+    if problem is not None:
+        raise PreflightRefused(f"{problem.message} Nothing was changed.", hint=problem.fix)
 
 
 def _check(connection: Connection, owner: str, *, lease: bool) -> None:

@@ -158,6 +158,15 @@ class Dialect:
         """What the facts do not hold: privileges, other sessions, server settings, disk."""
         return iter(())
 
+    def pooler(self, connection: Connection) -> Problem | None:
+        """What lies between us and the server and gives our session to others, if anything does; asked before
+        the run lock is taken, which such a thing would keep for ever.
+
+        Args:
+            connection: in autocommit mode.
+        """
+        return None
+
     def unproved(self, connection: Connection, table: TableName) -> list[Unproved]:
         """Constraints there and not validated, indexes not valid; none where the server keeps no such
         flag."""

@@ -122,6 +122,10 @@ class PostgreSQL(Dialect):
             with pg_sessions.snapshot(connection):
                 yield from list(pg_environment.problems(connection, facts, settings))
 
+    def pooler(self, connection: Connection) -> Problem | None:
+        """pgbouncer in transaction mode, or the like."""
+        return next(iter(pg_environment.pooling(connection)), None)
+
     def unproved(self, connection: Connection, table: TableName) -> list[Unproved]:
         """See `Dialect.unproved`."""
         return pg_unproved.unproved(connection, table, self.table_sql(table))

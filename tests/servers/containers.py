@@ -8,7 +8,7 @@ import secrets
 import shlex
 import socket
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -93,6 +93,7 @@ def start_server(
     also_publish: int | None = None,
     small_disk: str | None = None,
     in_memory: bool = False,
+    image_of: Callable[[Recipe, Any], str] = image_for,
 ) -> Server:
     """Start a server and wait until it answers.
 
@@ -105,13 +106,14 @@ def start_server(
         small_disk: the size of a disk of its own at /small, `1m` say.
         in_memory: its data need not survive a restart. On MySQL and MariaDB a schema change then costs a
             part of what it does with waits for the disk, which no setting turns off.
+        image_of: gets its image, given docker's client.
 
     Raises:
         RuntimeError: it cannot be had; the message says why.
     """
     with engine() as client:
         sweep(client)
-        image = image_for(recipe, client)
+        image = image_of(recipe, client)
     _set_up_testcontainers()
     prepared = _prepare(recipe.family, image)
     prepared.with_command([*SETTINGS[recipe.family], *settings])

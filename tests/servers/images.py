@@ -40,15 +40,33 @@ def image_for(recipe: Recipe, client: Any) -> str:
     with machine_lock(recipe.engine_id):
         if _labels(recipe.official, client) is not None:
             return recipe.official
-        if (_labels(recipe.built, client) or {}).get(_LABEL) == _digest(recipe):
+        if (_labels(recipe.built, client) or {}).get(_LABEL) == _digest(_HERE / recipe.family):
             return recipe.built
         reason = _pull(recipe.official, client)
         if reason is None:
             return recipe.official
         if recipe.suite is None:
             raise RuntimeError(f"{recipe.official} cannot be pulled ({reason}), and no Debian suite has it")
-        _build(recipe, recipe.suite, client)
+        arguments = {"BASE": _base(recipe.suite, client), "MAJOR": recipe.release}
+        folder = _HERE / recipe.family
+        _build(folder, recipe.built, _digest(folder), arguments, client)
         return recipe.built
+
+
+def image_with_pgbouncer(recipe: Recipe, client: Any) -> str:
+    """Get the image of a PostgreSQL server that has pgbouncer beside it: Debian's, whoever made the server's.
+
+    Raises:
+        RuntimeError: it cannot be built; the message says why.
+    """
+    base = image_for(recipe, client)
+    folder = _HERE / "pgbouncer"
+    tag = f"migrator-test-pgbouncer:{recipe.release}"
+    digest = _digest(folder, client.images.get(base).id)
+    with machine_lock(tag):
+        if (_labels(tag, client) or {}).get(_LABEL) != digest:
+            _build(folder, tag, digest, {"BASE": base}, client)
+    return tag
 
 
 def _labels(tag: str, client: Any) -> dict[str, str] | None:
@@ -58,10 +76,10 @@ def _labels(tag: str, client: Any) -> dict[str, str] | None:
     return None
 
 
-def _digest(recipe: Recipe) -> str:
+def _digest(folder: Path, base: str = "") -> str:
     """Stand for what an image is built from, so that it is built anew after a change to that."""
-    folder = _HERE / recipe.family
-    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(folder.iterdir()))).hexdigest()
+    files = b"".join(file.read_bytes() for file in sorted(folder.iterdir()))
+    return hashlib.sha256(files + base.encode()).hexdigest()
 
 
 def _pull(tag: str, client: Any) -> str | None:
@@ -78,17 +96,16 @@ def _pull(tag: str, client: Any) -> str | None:
     return None
 
 
-def _build(recipe: Recipe, suite: str, client: Any) -> None:
+def _build(folder: Path, tag: str, digest: str, arguments: dict[str, str], client: Any) -> None:
     from docker.errors import BuildError  # only now: whoever gives servers by URL needs no docker
 
-    base = _base(suite, client)
     try:
         # The host's network: in a sandbox the engine's own bridge often leads nowhere.
         client.images.build(
-            path=str(_HERE / recipe.family),
-            tag=recipe.built,
-            labels={_LABEL: _digest(recipe)},
-            buildargs={"BASE": base, "MAJOR": recipe.release},
+            path=str(folder),
+            tag=tag,
+            labels={_LABEL: digest},
+            buildargs=arguments,
             network_mode="host",
             rm=True,
             forcerm=True,
@@ -96,7 +113,7 @@ def _build(recipe: Recipe, suite: str, client: Any) -> None:
     except BuildError as error:
         said = "".join(str(line.get("stream", "")) for line in error.build_log).splitlines()
         last = "\n".join(said[-8:])
-        raise RuntimeError(f"{recipe.built} cannot be built from Debian {suite}:\n{last}") from error
+        raise RuntimeError(f"{tag} cannot be built on {arguments['BASE']}:\n{last}") from error
 
 
 def _base(suite: str, client: Any) -> str:
