@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from migrator.dialects import Dialect, dialect_of
+from migrator.errors import ConnectionFailed
 from migrator.settings import Settings
 
 #: A connection idle for longer than this, in seconds, is asked whether it is still there.
@@ -62,10 +63,17 @@ class Sessions:
 
         Raises:
             sqlalchemy.exc.DBAPIError: the server cannot be reached.
+            ConnectionFailed: the engine's pool has no connection left for us.
         """
         engine = bind.engine
-        with engine.connect():  # the dialect learns here which server it talks to
-            pass
+        try:
+            with engine.connect():  # the dialect learns here which server it talks to
+                pass
+        except sa.exc.TimeoutError as error:
+            raise ConnectionFailed(
+                "The pool of the engine has no connection left: the work is done on connections of its own.",
+                hint="Give back the one that is held, or make the engine with poolclass=NullPool.",
+            ) from error
         return cls(engine, dialect_of(engine.dialect), settings or Settings())
 
     @contextmanager
