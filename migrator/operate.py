@@ -7,7 +7,7 @@ writing? Every step is planned for that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection, Engine
 from migrator import journal, lock, quarantine
 from migrator.catalog import Facts
 from migrator.context import Context, Progress, Silent
+from migrator.dialects.base import Problem
 from migrator.errors import (
     ConnectionFailed,
     Interrupted,
@@ -26,6 +27,7 @@ from migrator.errors import (
     StepFailed,
     UsageError,
 )
+from migrator.inbound import unindexed
 from migrator.leftovers import wait_for_leftovers
 from migrator.plan import (
     INVERSE,
@@ -227,6 +229,7 @@ class _Operation:
             problems = [
                 *dialect.preflight(facts),
                 *dialect.environment_problems(connection, facts, self.sessions.settings),
+                *self._unindexed(connection, facts),
             ]
         refusals = [problem for problem in problems if problem.severity == "refuse"]
         for problem in problems:
@@ -235,6 +238,18 @@ class _Operation:
         if refusals:
             more = f" (and {len(refusals) - 1} more: see `migrator plan`)" if len(refusals) > 1 else ""
             raise PreflightRefused(refusals[0].message + more, hint=refusals[0].fix)
+
+    def _unindexed(self, connection: Connection, facts: Facts) -> Iterator[Problem]:
+        """Of an operation that sweeps: what a delete would be slow by."""
+        if self.operation in ("sweep", "validate"):
+            yield from unindexed(
+                connection,
+                self.sessions.dialect,
+                facts,
+                self.sessions.settings,
+                on_null=self.policies.on_null,
+                on_dangling=self.policies.on_dangling,
+            )
 
     def _plan(self, facts: Facts, ours: frozenset[str]) -> Plan:
         dialect = self.sessions.dialect.configured(self.sessions.settings)

@@ -28,6 +28,8 @@ class Settings:
         scan_rows: rows per scan window to begin with.
         max_orphan_share: above this share of orphans in all rows the run stops before the first change.
         max_orphans: above this many orphans it stops there as well; 0 is off.
+        max_unindexed_rows: a table of more rows than this that refers, without an index for it, to rows which
+            are to be deleted stops the run as well; 0 is off.
         lock_timeout_ms: how long a blocking step waits for its locks, per attempt.
         lock_attempts, lock_deadline: bounds of its retries.
         long_lock_timeout_ms: the same for steps that block nobody while they wait (VALIDATE).
@@ -51,6 +53,7 @@ class Settings:
     scan_rows: int = 20_000
     max_orphan_share: float = 0.5
     max_orphans: int = 0
+    max_unindexed_rows: int = 100_000
     lock_timeout_ms: int = 400
     lock_attempts: int = 30
     lock_deadline: float = 600.0
@@ -71,6 +74,7 @@ _ZERO_IS_FINE = (
     "pause_ms",
     "max_orphan_share",
     "max_orphans",
+    "max_unindexed_rows",
     "max_replica_lag",
     "max_active_sessions",
     "max_lock_waiters",

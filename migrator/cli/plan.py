@@ -17,6 +17,7 @@ from migrator.cli.options import (
 )
 from migrator.cli.output import Color, draw, format_for, opened
 from migrator.errors import UsageError
+from migrator.inbound import unindexed
 from migrator.known import facts_with_proof
 from migrator.plan import enforce_plan, sweep_plan, validate_plan
 from migrator.policy import Policy, policy_named
@@ -116,7 +117,11 @@ def _plan(
     connection, dialect = session.connection, session.dialect
     on_null = policy_named(null_word or ("keep" if reference.nullable else "backfill"))
     facts = facts_with_proof(connection, dialect, reference)
-    problems = [*dialect.preflight(facts), *dialect.environment_problems(connection, facts, settings)]
+    problems = [
+        *dialect.preflight(facts),
+        *dialect.environment_problems(connection, facts, settings),
+        *unindexed(connection, dialect, facts, settings, on_null=on_null, on_dangling=on_dangling),
+    ]
     plans = (
         sweep_plan(facts, dialect, on_null, on_dangling),
         enforce_plan(facts, dialect),

@@ -18,7 +18,7 @@ from migrator.catalog import Column, Facts, Server, Table
 from migrator.dialects.generic import facts_from, inspect_table
 from migrator.errors import PreflightRefused
 from migrator.plan import Sql, Step
-from migrator.reference import Reference, TableName
+from migrator.reference import Reference, TableName, short_name
 from migrator.settings import Settings
 
 #: What an exception of the driver means to the runner.
@@ -297,6 +297,12 @@ class Dialect:
     def change_extras(self, table: Table) -> dict[str, str]:
         """Columns an UPDATE of ours must set to themselves (MySQL's ON UPDATE CURRENT_TIMESTAMP)."""
         return {}
+
+    def build_index(self, table: Table, columns: Sequence[str]) -> str:
+        """The statement for a person to build an index on these columns by, without stopping anybody where
+        that can be had."""
+        name = self.quote(short_name("ix", table.name.name, *columns))
+        return f"CREATE INDEX {name} ON {self.table_sql(table.name)} ({self.columns_sql(columns)});"
 
     # -- the protocol's statements ---------------------------------------------------------------
     def index_steps(self, facts: Facts) -> tuple[Step, ...]:

@@ -126,6 +126,13 @@ class PostgreSQL(Dialect):
         """pgbouncer in transaction mode, or the like."""
         return next(iter(pg_environment.pooling(connection)), None)
 
+    def build_index(self, table: Table, columns: Sequence[str]) -> str:
+        """See `Dialect.build_index`. On a partitioned table PostgreSQL builds none CONCURRENTLY."""
+        statement = super().build_index(table, columns)
+        if table.kind == "partitioned":
+            return statement
+        return statement.replace("CREATE INDEX", "CREATE INDEX CONCURRENTLY", 1)
+
     def unproved(self, connection: Connection, table: TableName) -> list[Unproved]:
         """See `Dialect.unproved`."""
         return pg_unproved.unproved(connection, table, self.table_sql(table))

@@ -205,6 +205,7 @@ def test_a_second_upgrade_while_one_runs(blog: Database) -> None:
         ("max_orphans=few", r"max_orphans must be a whole number, not 'few'"),
         ("max_orphans=-1", r"max_orphans must be above zero, not '-1'"),
         ("max_orphans=0.5", r"max_orphans must be a whole number"),
+        ("max_unindexed_rows=-1", r"max_unindexed_rows must be above zero"),
         ("lock_timeout=soon", r"lock_timeout\w* must be a whole number"),
         ("pause_ms=", r"pause_ms must be a whole number"),
         ("parent_first=perhaps", r"parent_first must be yes or no"),
