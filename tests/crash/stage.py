@@ -15,12 +15,16 @@ from tests.crash.states import Settled, settled
 #: How many statements runs die at: see docs/architecture.md.
 CRASH = os.environ.get("MIGRATOR_CRASH", "")
 EVERY = CRASH == "every"
+#: A verb, and where to.
+Way = tuple[str, str]
+UP: Way = ("upgrade", "head")
+DOWN: Way = ("downgrade", "base")
+#: Each revision, up and down.
 WAYS = [
     *(("upgrade", revision) for revision in ("0001", "0002", "0003", "0004")),
     *(("downgrade", revision) for revision in ("0004", "0003", "0002", "0001")),
 ]
 END = {"upgrade": "head", "downgrade": "base"}
-OTHER = {"upgrade": "downgrade", "downgrade": "upgrade"}
 _MOVES = ("INSERT INTO alembic_version", "UPDATE alembic_version", "DELETE FROM alembic_version")
 
 
@@ -31,13 +35,16 @@ class Stage:
     Args:
         place, nursery: where runs die, and who has them.
         said: further arguments of every run.
-        ends: what an undisturbed run leaves, each way.
+        near: whether most runs go on past the revision they died in only, because what comes after it is what
+            comes after it undisturbed.
+        ends: what an undisturbed run leaves, by where it goes and how far.
     """
 
     place: Place
     nursery: Nursery
     said: tuple[str, ...] = ()
-    ends: dict[str, Settled] = field(default_factory=dict)
+    near: bool = False
+    ends: dict[tuple[str, str], Settled] = field(default_factory=dict)
 
     def run(self, verb: str, kill: Kill | None = None, to: str = "") -> Ended:
         """One run, to its end unless it is said where to or where to die."""
@@ -56,25 +63,30 @@ class Stage:
         start = self.state()
         for verb, revision in WAYS:
             self.place.keep(f"{verb}-{revision}")
-            to = revision if verb == "upgrade" else f"{int(revision) - 1:04}"
-            self.run(verb, to="base" if to == "0000" else to).check()
-            if (verb, revision) == ("upgrade", "0004"):
-                self.ends["upgrade"] = self.state()
-        self.ends["downgrade"] = self.state()
-        assert self.ends["downgrade"].differences(start) == []
+            to = beyond(verb, revision)
+            self.run(verb, to=to).check()
+            self.ends[verb, to] = self.state()
+        self.ends["upgrade", "head"] = self.ends["upgrade", "0004"]
+        assert self.ends["downgrade", "base"].differences(start) == []
 
-    def follow(self, ways: Iterable[str]) -> str:
+    def follow(self, ways: Iterable[Way]) -> str:
         """Go these ways, and say what is not as after an undisturbed run; "" where all is."""
-        for way in ways:
-            ended = self.run(way)
-            if ended.error and way == "upgrade" and "was cut short" in ended.error["error"]:
-                return self.follow(("downgrade", "upgrade"))  # it says that the downgrade comes first
+        for verb, to in ways:
+            ended = self.run(verb, to=to)
+            if ended.error and verb == "upgrade" and "was cut short" in ended.error["error"]:
+                return self.follow((DOWN, UP))  # it says that the downgrade comes first
             if ended.error:
-                return f"{' and '.join(ways)}: {way} says {ended.error['error']}"
-            differences = self.state().differences(self.ends[way])
+                return f"{verb} {to} says {ended.error['error']}"
+            differences = self.state().differences(self.ends[verb, to])
             if differences:
-                return f"{' and '.join(ways)}: after {way} {differences}"
+                return f"after {verb} {to} {differences}"
         return ""
+
+
+def beyond(verb: str, revision: str) -> str:
+    """Where Alembic stands when it has gone past a revision."""
+    below = f"{int(revision) - 1:04}"
+    return revision if verb == "upgrade" else "base" if below == "0000" else below
 
 
 @dataclass
@@ -115,7 +127,7 @@ def die_at(stage: Stage, verb: str, revision: str, kills: Iterable[Kill]) -> Dea
             continue
         seen.add(state)
         found.states += 1
-        ways_from_here = ways_on(verb, found.states)
+        ways_from_here = ways_on(verb, revision, found.states, near=stage.near)
         if len(ways_from_here) > 1:
             stage.place.keep("left")
         for number, ways in enumerate(ways_from_here):
@@ -126,8 +138,15 @@ def die_at(stage: Stage, verb: str, revision: str, kills: Iterable[Kill]) -> Dea
     return found
 
 
-def ways_on(verb: str, number: int) -> list[tuple[str, ...]]:
-    """Where to go from the state of this number: always on; from there back, and round at once, from some
-    of the states, or with MIGRATOR_CRASH=every from each."""
-    on = (verb, OTHER[verb]) if EVERY or number % 5 == 1 else (verb,)
-    return [on, (OTHER[verb],)] if EVERY or number % 3 == 0 else [on]
+def ways_on(verb: str, revision: str, number: int, *, near: bool) -> list[tuple[Way, ...]]:
+    """Where to go from the state of this number: on, from some of the states back again, from some back at
+    once; with MIGRATOR_CRASH=every all of it from each.
+
+    Args:
+        near: go on past the revision only, where it is not back again.
+    """
+    there, back = (UP, DOWN) if verb == "upgrade" else (DOWN, UP)
+    on: tuple[Way, ...] = ((verb, beyond(verb, revision)),) if near else (there,)
+    if EVERY or number % 5 == 1:
+        on = (there, back)
+    return [on, (back,)] if EVERY or number % 3 == 0 else [on]
