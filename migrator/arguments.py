@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from typing import Any
@@ -15,17 +15,17 @@ from migrator.settings import Settings, resolve
 
 _SENTINEL = "sentinel."
 _PARENT = "parent."
+_SETTINGS = ("lock_timeout", *(field.name for field in fields(Settings)))
 KNOWN = (
     "url",
     "on_null",
     "on_dangling",
     "backfill_to",
     "decisions",
-    "lock_timeout",
     "drop_tables",
     "server_version",
     "peek",
-    *(field.name for field in fields(Settings)),
+    *_SETTINGS,
 )
 
 
@@ -35,17 +35,35 @@ def check_names(arguments: Mapping[str, Any]) -> None:
     Raises:
         UsageError: naming the argument and the nearest known one.
     """
-    for name in arguments:
-        if name not in KNOWN and not name.startswith((_SENTINEL, _PARENT)):
-            near = get_close_matches(name, KNOWN, n=1)
+    _check(KNOWN, [name for name in arguments if not name.startswith((_SENTINEL, _PARENT))])
+
+
+def settings_said(words: Sequence[str]) -> Settings:
+    """The settings of a command that takes no policies: what `-x name=value` says, else environment and
+    defaults.
+
+    Raises:
+        UsageError: a word without "=", a name that is no setting, a value that is none.
+    """
+    for word in words:
+        if "=" not in word:
+            raise UsageError(f"-x {word} cannot be read.", hint="Write it as -x name=value.")
+    said = dict(word.split("=", 1) for word in words)
+    _check(_SETTINGS, said)
+    return resolve(said)
+
+
+def _check(known: Sequence[str], names: Iterable[str]) -> None:
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
             meant = f"Did you mean {near[0]}? " if near else ""
-            raise UsageError(f"-x {name}= is not known.", hint=f"{meant}Known are: {', '.join(KNOWN)}.")
+            raise UsageError(f"-x {name}= is not known.", hint=f"{meant}Known are: {', '.join(known)}.")
 
 
 def settings_from(arguments: Mapping[str, Any], **stated: Any) -> Settings:
     """The settings: what `-x` says, else what the revision states, else environment and defaults."""
-    names = {field.name for field in fields(Settings)} | {"lock_timeout"}
-    said = {name: value for name, value in arguments.items() if name in names}
+    said = {name: value for name, value in arguments.items() if name in _SETTINGS}
     return resolve({**{name: value for name, value in stated.items() if value is not None}, **said})
 
 

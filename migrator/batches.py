@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from migrator.settings import Settings
+
 # Weight of the newest batch in the moving average; growth per batch is capped, shrinking is not.
 _WEIGHT = 0.4
 _GROWTH = 1.2
@@ -31,6 +33,12 @@ class BatchSize:
     target: float
     rate: float = 0.0
     growth: float = _GROWTH
+
+    @classmethod
+    def of(cls, settings: Settings) -> BatchSize:
+        """As the settings have it, before the first batch."""
+        target = settings.batch_target_ms / 1000
+        return cls(settings.batch_size, settings.batch_floor, settings.batch_ceiling, target)
 
     def after(self, rows: int, seconds: float) -> BatchSize:
         """The size after a batch of `rows` that took `seconds`. A batch smaller than asked for (the

@@ -49,6 +49,7 @@ class Context:
         progress: whom to tell.
         check: called between batches; raises `Interrupted` when the run is to stop, returns after a
             pause. The lock is looked after here too.
+        step: the step at work, in the journal; "" where its rows are not told there.
     """
 
     sessions: Sessions
@@ -56,6 +57,7 @@ class Context:
     run: Run
     progress: Progress = field(default_factory=Silent)
     check: Callable[[], None] = field(default=lambda: None)
+    step: str = ""
 
     @property
     def dialect(self) -> Dialect:

@@ -154,6 +154,15 @@ def finish(connection: Connection, run: Run, state: str, message: str | None = N
     )
 
 
+def forget(connection: Connection, operation: str) -> None:
+    """Remove the lines of all runs of an operation that leaves nothing to take back."""
+    old = sa.select(RUN.c.id).where(RUN.c.operation == operation)
+    ids = list(connection.scalars(old))
+    if ids:  # MySQL takes no subquery on the table it deletes from
+        connection.execute(sa.delete(STEP).where(STEP.c.run_id.in_(ids)))
+        connection.execute(sa.delete(RUN).where(RUN.c.id.in_(ids)))
+
+
 def heartbeat(connection: Connection, run: Run) -> str | None:
     """Say that the run lives; returns what another process has asked of it (`pause`)."""
     connection.execute(sa.update(RUN).where(RUN.c.id == run.id).values(heartbeat_at=now()))

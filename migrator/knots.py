@@ -16,7 +16,7 @@ from migrator.fit import Fit, fit_of
 from migrator.plainsql import number_sql
 from migrator.putback import insert_one
 from migrator.quarantine import DELETED, ID, RESTORED, Mirror
-from migrator.restore import mark, page
+from migrator.restore import Condition, every_row, mark, page
 
 #: Rows untied in one transaction; a circle is small, and what is a conflict for good is not tried for ever.
 _MOST = 5000
@@ -31,16 +31,23 @@ class _Tied(Exception):
         self.rows = rows
 
 
-def untie(context: Context, mirrors: Sequence[Mirror]) -> int:
-    """Bring back what is left of the removed rows and comes back only together; returns how many did."""
+def untie(
+    context: Context,
+    mirrors: Sequence[Mirror],
+    *,
+    only: Condition = every_row,
+    leave_out: frozenset[str] = frozenset(),
+) -> int:
+    """Bring back what is left of the removed rows and comes back only together; returns how many did.
+    Arguments as `restore.restore_mirror` has them."""
     refused: set[Row] = set()
     with context.sessions.work() as connection:
-        fits = [fit_of(connection, context.dialect, mirror) for mirror in mirrors]
+        fits = [fit_of(connection, context.dialect, mirror, leave_out) for mirror in mirrors]
         while True:
             context.check()
             try:
                 with context.dialect.transaction(connection):
-                    return _together(connection, context.dialect, fits, refused)
+                    return _together(connection, context.dialect, fits, refused, only)
             except _Tied as tied:
                 refused.update(tied.rows)
 
@@ -53,12 +60,14 @@ def _loose(fit: Fit) -> tuple[str, ...]:
     return tuple(column for column in columns if column in fit.columns and fit.live.column(column).nullable)
 
 
-def _together(connection: Connection, dialect: Dialect, fits: Sequence[Fit], refused: set[Row]) -> int:
+def _together(
+    connection: Connection, dialect: Dialect, fits: Sequence[Fit], refused: set[Row], only: Condition
+) -> int:
     back: list[tuple[Fit, int]] = []
     for fit in fits:
         loose = _loose(fit)
         bound = replace(fit, columns=tuple(column for column in fit.columns if column not in loose))
-        for number in page(connection, fit.mirror, DELETED, None, _MOST) if loose else []:
+        for number in page(connection, fit.mirror, DELETED, None, _MOST, only=only) if loose else []:
             if (fit.mirror, number) not in refused and insert_one(connection, dialect, bound, number):
                 back.append((fit, number))
     failed = [(fit.mirror, n) for fit, n in back if not _give(connection, dialect, fit, n, _loose(fit))]

@@ -8,7 +8,7 @@ and is listed. A batch is one transaction, and a row's mark changes in the trans
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql.elements import ColumnElement
 
-from migrator import quarantine
+from migrator import journal
 from migrator.batches import BatchSize
 from migrator.context import Context
 from migrator.dialects import Dialect
@@ -25,6 +25,14 @@ from migrator.patience import wait_or_give_up
 from migrator.plainsql import number_sql as _number
 from migrator.putback import unchange, undelete
 from migrator.quarantine import ACTION, CHANGED, CONFLICT, DELETED, HELD, ID, RESTORED, STATE, Mirror
+
+#: Which rows of a mirror, as conditions on what stands for it in a query.
+Condition = Callable[[Mirror, sa.FromClause], Sequence[ColumnElement[bool]]]
+
+
+def every_row(_mirror: Mirror, _clause: sa.FromClause) -> Sequence[ColumnElement[bool]]:
+    """No condition."""
+    return ()
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,15 @@ class Restored:
         return Restored(self.restored + other.restored, self.conflicts + other.conflicts)
 
 
-def restore_mirror(context: Context, mirror: Mirror, size: BatchSize, action: str) -> Restored:
+def restore_mirror(
+    context: Context,
+    mirror: Mirror,
+    size: BatchSize,
+    action: str,
+    *,
+    only: Condition = every_row,
+    leave_out: frozenset[str] = frozenset(),
+) -> Restored:
     """Every held row of a mirror that was changed in one way, in batches. Removed rows come back in the
     order they went (what is referred to before what refers to it), changes are undone newest first.
 
@@ -52,26 +68,53 @@ def restore_mirror(context: Context, mirror: Mirror, size: BatchSize, action: st
         mirror: the quarantine table.
         size: the batch size to begin with.
         action: `deleted` or `changed`.
+        only: which of them.
+        leave_out: columns that the table has lost and whose values are given up.
 
     Raises:
         LockNotObtained: rows stay locked through a dozen attempts; what came back before stands.
+        Interrupted: between two batches.
+    """
+
+    def batch(connection: Connection, ids: Sequence[int]) -> Restored:
+        return put_back(connection, context.dialect, mirror, ids, state=RESTORED, leave_out=leave_out)
+
+    return in_batches(context, mirror, size, action, batch, only=only)
+
+
+def in_batches(
+    context: Context,
+    mirror: Mirror,
+    size: BatchSize,
+    action: str,
+    work: Callable[[Connection, Sequence[int]], Restored],
+    *,
+    only: Condition = every_row,
+) -> Restored:
+    """Do something with the held rows of a mirror, page by page, each in a transaction in which the journal
+    says how far it is. Arguments and errors as `restore_mirror` has them.
+
+    Args:
+        work: is given the numbers of some rows, inside the transaction; says what became of them.
     """
     total, failures = Restored(), 0
     pause = context.sessions.settings.pause_ms / 1000
     with context.sessions.work() as connection:
-        goal = quarantine.held(connection, mirror)
+        goal = waiting(connection, mirror, (action,), only)
+        tell = _Telling(context, connection, goal)
         past: int | None = None
 
         def left() -> str:
             rows = goal - total.restored - total.conflicts
             return f"Rows of {mirror.source} stay locked by others; {rows} quarantined rows are left."
 
-        while ids := page(connection, mirror, action, past, size.rows):
+        while ids := page(connection, mirror, action, past, size.rows, only=only):
             context.check()
             began = time.monotonic()
             try:
                 with context.dialect.transaction(connection):
-                    batch = put_back(connection, context.dialect, mirror, ids, state=RESTORED)
+                    batch = work(connection, ids)
+                    tell.in_journal(total + batch)
             except sa.exc.DBAPIError as error:
                 failures += 1
                 wait_or_give_up(context.dialect, error, failures, left)
@@ -85,6 +128,22 @@ def restore_mirror(context: Context, mirror: Mirror, size: BatchSize, action: st
             if pause:
                 time.sleep(pause)
     return total
+
+
+class _Telling:
+    """How far a run's step is, in the words that `migrator status` reads. A step takes several loops; what
+    those before have brought back counts as done."""
+
+    def __init__(self, context: Context, connection: Connection, goal: int) -> None:
+        self.context, self.connection, self.goal = context, connection, goal
+        detail = journal.step_detail(connection, context.run, context.step) if context.step else {}
+        self.before = int(detail.get("changed", 0))
+
+    def in_journal(self, done: Restored) -> None:
+        """Part of the batch's transaction."""
+        if self.context.step:
+            detail = {"changed": self.before + done.restored, "found": self.before + self.goal}
+            journal.set_step_detail(self.connection, self.context.run, self.context.step, detail)
 
 
 def put_back(
@@ -141,21 +200,45 @@ def _unchange_by_content(
     return back
 
 
-def page(connection: Connection, mirror: Mirror, action: str, past: int | None, rows: int) -> list[int]:
+def page(
+    connection: Connection,
+    mirror: Mirror,
+    action: str,
+    past: int | None,
+    rows: int,
+    *,
+    only: Condition = every_row,
+) -> list[int]:
     """The numbers of the next held rows that were changed in one way: removed ones in the order they
     went, others newest first."""
     clause = mirror.clause
     number = clause.c[ID]
     forward = action == DELETED
-    query = (
-        sa.select(number)
-        .where(clause.c[STATE].in_(_words(HELD, CONFLICT)), clause.c[ACTION] == _words(action)[0])
-        .order_by(number if forward else number.desc())
-        .limit(rows)
-    )
+    query = _held(sa.select(number), mirror, clause, (action,), only)
+    query = query.order_by(number if forward else number.desc()).limit(rows)
     if past is not None:
         query = query.where(number > _number(past) if forward else number < _number(past))
     return [int(found) for found in connection.execute(query).scalars()]
+
+
+def waiting(
+    connection: Connection, mirror: Mirror, actions: Sequence[str], only: Condition = every_row
+) -> int:
+    """How many rows there are to come back."""
+    clause = mirror.clause
+    counted = _held(sa.select(sa.func.count()).select_from(clause), mirror, clause, actions, only)
+    return int(connection.scalar(counted) or 0)
+
+
+def _held(
+    query: sa.Select[Any],
+    mirror: Mirror,
+    clause: sa.FromClause,
+    actions: Sequence[str],
+    only: Condition,
+) -> sa.Select[Any]:
+    states, words = _words(HELD, CONFLICT), _words(*actions)
+    return query.where(clause.c[STATE].in_(states), clause.c[ACTION].in_(words), *only(mirror, clause))
 
 
 def _rows(

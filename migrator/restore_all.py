@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sqlalchemy.engine import Connection
+
 from migrator import journal, quarantine
 from migrator.batches import BatchSize
 from migrator.catalog import Facts
@@ -14,7 +16,7 @@ from migrator.decisions import drop_all as drop_decisions
 from migrator.knots import untie
 from migrator.parents import remove_created
 from migrator.quarantine import CHANGED, CONFLICT, CREATED, DELETED, KEPT, RESTORED, Mirror
-from migrator.restore import mark, page, restore_mirror
+from migrator.restore import Condition, Restored, every_row, in_batches, mark, restore_mirror
 from migrator.sentinel import remove_if_unused
 from migrator.worklist import Worklist
 
@@ -30,10 +32,7 @@ def restore(context: Context, facts: Facts) -> dict[str, Any]:
     Returns:
         Counts: `restored`, `conflicts`, `kept` (mirrors that still hold conflicts), `sentinels` kept.
     """
-    settings = context.sessions.settings
-    size = BatchSize(
-        settings.batch_size, settings.batch_floor, settings.batch_ceiling, settings.batch_target_ms / 1000
-    )
+    size = BatchSize.of(context.sessions.settings)
     with context.sessions.work() as connection:
         # An upgrade that died in its sweep leaves its list.
         Worklist.of(context.dialect, context.reference, facts.child).drop(connection)
@@ -65,20 +64,33 @@ def restore(context: Context, facts: Facts) -> dict[str, Any]:
     return {"restored": restored, "conflicts": conflicts, "kept": kept, "sentinels": sentinels}
 
 
-def removed_back(context: Context, mirrors: Sequence[Mirror], size: BatchSize) -> int:
+def removed_back(
+    context: Context,
+    mirrors: Sequence[Mirror],
+    size: BatchSize,
+    *,
+    only: Condition = every_row,
+    leave_out: frozenset[str] = frozenset(),
+) -> int:
     """Removed rows, table after table; again while that still brings some back: tables that refer to
-    each other in a circle have no first one. Returns how many came back."""
+    each other in a circle have no first one. Returns how many came back. Arguments as `restore_mirror` has
+    them."""
     total = 0
     while True:
-        done = [restore_mirror(context, mirror, size, DELETED) for mirror in mirrors]
+        done = [
+            restore_mirror(context, mirror, size, DELETED, only=only, leave_out=leave_out)
+            for mirror in mirrors
+        ]
         restored, conflicts = sum(one.restored for one in done), sum(one.conflicts for one in done)
         total += restored
-        if not conflicts:
+        if not conflicts and not restored:
             return total
         if not restored:
             break
-    untied = untie(context, mirrors)
-    return total + untied + (removed_back(context, mirrors, size) if untied else 0)
+    untied = untie(context, mirrors, only=only, leave_out=leave_out)
+    if not untied:
+        return total
+    return total + untied + removed_back(context, mirrors, size, only=only, leave_out=leave_out)
 
 
 def remove_parents(context: Context, facts: Facts, mirrors: Sequence[Mirror], size: BatchSize) -> int:
@@ -87,26 +99,26 @@ def remove_parents(context: Context, facts: Facts, mirrors: Sequence[Mirror], si
     child = next((mirror for mirror in mirrors if mirror.source.name == facts.reference.child.name), None)
     if child is None:
         return 0
-    stay = removed = 0
-    with context.sessions.work() as connection:
-        for mirror in mirrors:
-            past: int | None = None
-            while ids := page(connection, mirror, CREATED, past, size.rows):
-                context.check()
-                with context.dialect.transaction(connection):
-                    gone = remove_created(context, connection, facts, mirror, child, ids)
-                    mark(connection, mirror, gone, RESTORED)
-                    mark(connection, mirror, sorted(set(ids) - set(gone)), CONFLICT)
-                stay += len(ids) - len(gone)
-                removed += len(gone)
-                past = ids[-1]
+
+    def gone(parents: Mirror) -> Restored:
+        def batch(connection: Connection, ids: Sequence[int]) -> Restored:
+            free = remove_created(context, connection, facts, parents, child, ids)
+            kept = sorted(set(ids) - set(free))
+            mark(connection, parents, free, RESTORED)
+            mark(connection, parents, kept, CONFLICT)
+            return Restored(len(free), len(kept))
+
+        return in_batches(context, parents, size, CREATED, batch)
+
+    def served(connection: Connection, ids: Sequence[int]) -> Restored:
+        mark(connection, child, ids, RESTORED)
+        return Restored(len(ids))
+
+    done = sum((gone(mirror) for mirror in mirrors), Restored())
+    if not done.conflicts:
         # The evidence of who named them has served, unless one of them stays.
-        past = None
-        while not stay and (ids := page(connection, child, KEPT, past, size.rows)):
-            with context.dialect.transaction(connection):
-                mark(connection, child, ids, RESTORED)
-            past = ids[-1]
-    return removed
+        in_batches(context, child, size, KEPT, served)
+    return done.restored
 
 
 def remove_sentinels(context: Context, facts: Facts, *, undone: bool = False) -> int:

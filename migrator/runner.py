@@ -103,7 +103,7 @@ class Runner:
             found = sweep(context, facts, home, step.work)
             return None if step.work.scan_only else found
         if isinstance(step.work, Restore):
-            counts = restore(context, facts)
+            counts = restore(replace(context, step=step.name), facts)
             with context.sessions.open() as connection:
                 journal.record(connection, context.run, counts=counts)
             return counts

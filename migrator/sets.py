@@ -201,10 +201,7 @@ def _rows_back(
                 runs.append(run)
     if not runs:
         return
-    settings = sessions.settings
-    size = BatchSize(
-        settings.batch_size, settings.batch_floor, settings.batch_ceiling, settings.batch_target_ms / 1000
-    )
+    size = BatchSize.of(sessions.settings)
     with stoppable() as stop:
         gate = Gate(sessions, runs[0], stop, check, progress)
         context = Context(sessions, runs[0].reference, runs[0], progress, gate)

@@ -173,9 +173,7 @@ def _settle_all(
 ) -> dict[str, Any]:
     """Work through the list twice: past rows that others hold locked, then waiting for them."""
     settings = context.sessions.settings
-    size = BatchSize(
-        settings.batch_size, settings.batch_floor, settings.batch_ceiling, settings.batch_target_ms / 1000
-    )
+    size = BatchSize.of(settings)
     goal = sum(worklist.counts(connection).values())
     seen = 0
     for skip_locked in (True, False):

@@ -67,6 +67,18 @@ def reference_options(command: F) -> F:
     )(command)
 
 
+def settings_option(command: F) -> F:
+    """`-x`."""
+    return click.option(
+        "-x",
+        "words",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="A setting of the batches, as `alembic -x` takes it: batch_size, pause_ms, max_replica_lag and "
+        "so on. MIGRATOR_BATCH_SIZE and the like say the same.",
+    )(command)
+
+
 def color_option(command: F) -> F:
     """`--color`."""
     return click.option(

@@ -11,8 +11,14 @@ from typing import Any, TypeVar
 
 import click
 
-from migrator.cli.options import color_option, database_options, read_only_session, resolve_url
-from migrator.cli.output import Color, draw, format_for, opened, progress
+from migrator.cli.options import (
+    color_option,
+    database_options,
+    read_only_session,
+    resolve_url,
+    settings_option,
+)
+from migrator.cli.output import Color, draw, format_for, opened
 from migrator.connect import connect
 from migrator.errors import UsageError
 from migrator.quarantined.holdings import Selection, holdings, parse_key
@@ -209,6 +215,7 @@ def export_(
 )
 @click.option("--limit", type=click.IntRange(min=0), default=100, show_default=True, help="Conflicts listed.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), help="[default: text]")
+@settings_option
 @output_option
 @color_option
 @click.pass_context
@@ -226,6 +233,7 @@ def restore_(
     leave_out: tuple[str, ...],
     limit: int,
     form: str | None,
+    words: tuple[str, ...],
     output: Path | None,
     color: Color,
 ) -> None:
@@ -234,18 +242,26 @@ def restore_(
     While the foreign key stands an orphan cannot come back, only a row whose parent is there by now; to
     take all of it back run `alembic downgrade`.
 
+    It works in batches as a sweep does, with the same settings and throttles; `migrator status`, `pause` and
+    `resume` work, Ctrl-C and SIGTERM stop it after a batch, and the same command goes on.
+
     \b
     Examples:
       migrator quarantine restore --run 20250102
       migrator quarantine restore -r 'post.user_id -> user.id' --key 17 --key 18
       migrator quarantine restore --all --on-conflict newest
+      migrator quarantine restore --all -x pause_ms=200 -x max_replica_lag=5
 
     \b
     Exit codes:
       0  all selected rows are back, settled, or skipped as asked
       3  some stay in quarantine; they are listed
       4  the reference stands and all of them are orphans still; nothing was changed
+      5  stopped after a batch by SIGTERM, a lock or a lost connection; the same command goes on
+    130  stopped after a batch by Ctrl-C; the same command goes on
     """
+    from migrator.arguments import settings_said
+    from migrator.progress import telling
     from migrator.quarantined.json import outcome_to_json
     from migrator.quarantined.restoring import restore
     from migrator.quarantined.text import print_outcome
@@ -256,16 +272,17 @@ def restore_(
     if not (references or runs or keys or everything):
         raise UsageError("Which rows?", hint="Name a --run, a --reference or a --key, or say --all.")
     selection = Selection(references, runs, states, kinds, tuple(parse_key(key) for key in keys))
-    target = resolve_url(url, config)
-    with connect(target) as engine, closing(Sessions.of(engine, resolve())) as sessions:
-        outcome = restore(
-            sessions,
-            selection,
-            on_conflict=on_conflict,
-            leave_out=frozenset(leave_out),
-            limit=limit,
-            progress=progress(),
-        )
+    settings, target = settings_said(words), resolve_url(url, config)
+    with connect(target) as engine, closing(Sessions.of(engine, settings)) as sessions:
+        with telling(settings.log) as told:
+            outcome = restore(
+                sessions,
+                selection,
+                on_conflict=on_conflict,
+                leave_out=frozenset(leave_out),
+                limit=limit,
+                progress=told,
+            )
         with sessions.open() as connection:
             info = database_info(connection, sessions.dialect, target)
     with opened(output) as out:

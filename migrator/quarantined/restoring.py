@@ -7,8 +7,9 @@ today.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Literal
 
 import sqlalchemy as sa
@@ -18,32 +19,24 @@ from sqlalchemy.sql.elements import ColumnElement
 from migrator import journal, lock, quarantine
 from migrator.batches import BatchSize
 from migrator.catalog import Facts
-from migrator.context import Context
+from migrator.context import Context, Progress, Silent
 from migrator.dialects import Dialect
 from migrator.errors import Refused
-from migrator.plainsql import number_sql
+from migrator.operate import translate
 from migrator.predicate import none_null, parent_exists
-from migrator.quarantine import (
-    ACTION,
-    CHANGED,
-    CONFLICT,
-    CREATED,
-    DELETED,
-    HELD,
-    ID,
-    RESTORED,
-    STATE,
-    SUPERSEDED,
-)
+from migrator.quarantine import CHANGED, CREATED, DELETED, ID, SUPERSEDED, Mirror
 from migrator.quarantined.conflicts import Conflict, conflicts, count
 from migrator.quarantined.holdings import Holding, Selection, holdings, nothing_selected
+from migrator.quarantined.run import by_hand
 from migrator.reference import TableName
-from migrator.restore import mark, put_back
-from migrator.restore_all import remove_parents, remove_sentinels
+from migrator.restore import mark, restore_mirror, waiting
+from migrator.restore_all import remove_parents, remove_sentinels, removed_back
 from migrator.sessions import Sessions
 
 OnConflict = Literal["report", "skip", "newest"]
 
+#: Conflicts settled in one transaction.
+_CONFLICTS = 500
 _PUT_BACK = (DELETED, CHANGED)
 
 
@@ -77,48 +70,45 @@ def restore(
     on_conflict: OnConflict = "report",
     leave_out: frozenset[str] = frozenset(),
     limit: int = 100,
-    progress: Callable[[str], None] = lambda _: None,
+    progress: Progress | None = None,
 ) -> Outcome:
     """Put the selected rows back, in batches, under the run lock. Never overwrites.
+
+    The batches follow the same settings, throttles, signals and `migrator pause` as a sweep's. What is still
+    in quarantine is what is left to do: killed anywhere, the same call goes on.
 
     Args:
         on_conflict: `report` lists what could not come back; `skip` leaves it without a word; `newest`
             settles it where the application has a newer version of that very row, which stands.
         leave_out: columns their table has lost and whose values are given up.
         limit: how many conflicts to list with both versions.
+        progress: whom to tell.
 
     Raises:
         Refused: every selected row is an orphan still and the reference stands; nothing was changed.
         UsageError: the selection means no row.
         RunLocked: a run is at work.
+        Interrupted, Stopped: stopped after a batch by a signal, a lock or a lost connection.
     """
-    with lock.hold(sessions) as check:
-        with sessions.open() as connection:
-            found = holdings(connection, selection.references)
-            if not any(_waiting(connection, of, selection, _PUT_BACK) for of in found) and not (
-                selection.is_whole
-                and any(
-                    _waiting(connection, of, selection, (CREATED,)) or _sentinels(connection, of)
-                    for of in found
-                )
-            ):
-                raise nothing_selected(found)
-            guards = {of.mirror.name: _guard(connection, sessions.dialect, of) for of in found}
-        work = _Work(sessions, selection, found, guards, leave_out, check, progress)
-        restored = work.removed() + work.changed()
-        parents = work.created() if selection.is_whole else 0
-        with sessions.open() as connection:
-            outcome = _settled(connection, sessions.dialect, work, on_conflict, limit)
-            outcome = replace(outcome, restored=restored, parents=parents)
-            if (
-                outcome.blocked
-                and not restored
-                and not parents
-                and not outcome.conflicts
-                and not outcome.superseded
-            ):
-                raise _standing(connection, sessions.dialect, found, outcome.blocked)
-            return replace(outcome, dropped=drop_settled(connection, sessions.dialect, found))
+    told = progress or Silent()
+    try:
+        with lock.hold(sessions) as check:
+            with sessions.open() as connection:
+                found = holdings(connection, selection.references)
+                if not _anything(connection, found, selection):
+                    # An earlier call may have died after its last batch, or while it cleared away.
+                    dropped = drop_settled(connection, sessions.dialect, found)
+                    if not dropped and not _all_back(connection, found, selection):
+                        raise nothing_selected(found)
+                    return Outcome(dropped=dropped)
+                guards = {of.mirror.name: _guard(connection, sessions.dialect, of) for of in found}
+            with by_hand(sessions, found[0].reference, check, told) as context:
+                work = _Work(context, selection, found, guards, leave_out)
+                outcome = work.all_of_it(on_conflict, limit)
+            with sessions.open() as connection:
+                return replace(outcome, dropped=drop_settled(connection, sessions.dialect, found))
+    except sa.exc.DBAPIError as error:
+        raise translate(sessions.dialect.verdict(error), error) from error
 
 
 def drop_settled(connection: Connection, dialect: Dialect, found: Sequence[Holding]) -> tuple[str, ...]:
@@ -129,7 +119,7 @@ def drop_settled(connection: Connection, dialect: Dialect, found: Sequence[Holdi
         if not holding.in_force and not quarantine.held(connection, holding.mirror):
             quarantine.drop(connection, dialect, holding.mirror)
             gone.append(holding.mirror.name.name)
-    if gone:
+    if len(gone) == len(found):
         journal.drop_if_idle(connection)
     return tuple(gone)
 
@@ -160,92 +150,92 @@ class _Guard:
 
 @dataclass(frozen=True)
 class _Work:
-    sessions: Sessions
+    context: Context
     selection: Selection
     found: Sequence[Holding]
     guards: dict[TableName, _Guard]
     leave_out: frozenset[str]
-    check: Callable[[], None]
-    progress: Callable[[str], None]
 
-    def removed(self) -> int:
-        """Removed rows, again while that brings some back: a row may be another's parent."""
-        total = 0
-        while True:
-            done = sum(self._mirror(of, DELETED) for of in self.found)
-            total += done
-            if not done:
-                return total
+    def all_of_it(self, on_conflict: OnConflict, limit: int) -> Outcome:
+        """Removed rows, changed ones, what we had made for them; then what is left, told apart."""
+        context, mirrors = self.context, [of.mirror for of in self.found]
+        size = BatchSize.of(context.sessions.settings)
+        restored = removed_back(context, mirrors, size, only=self._chosen, leave_out=self.leave_out)
+        for mirror in mirrors:
+            one = restore_mirror(context, mirror, size, CHANGED, only=self._chosen, leave_out=self.leave_out)
+            restored += one.restored
+        parents = self._created(size) if self.selection.is_whole else 0
+        outcome = replace(self._settled(on_conflict, limit), restored=restored, parents=parents)
+        settled = restored or parents or outcome.conflicts or outcome.superseded
+        if outcome.blocked and not settled:
+            raise self._standing(outcome.blocked)
+        return outcome
 
-    def changed(self) -> int:
-        """Changes undone, newest first."""
-        return sum(self._mirror(of, CHANGED) for of in self.found)
+    def _chosen(self, mirror: Mirror, clause: sa.FromClause) -> list[ColumnElement[bool]]:
+        """What was asked for, of that what a standing reference lets through."""
+        return [*self.selection.where(mirror, clause), *self.guards[mirror.name].passes(clause)]
 
-    def created(self) -> int:
+    def _asked(self, mirror: Mirror, clause: sa.FromClause) -> list[ColumnElement[bool]]:
+        return self.selection.where(mirror, clause)
+
+    def _created(self, size: BatchSize) -> int:
         """Parents that we made, as a downgrade removes them: where nothing refers to them any more. While
         the foreign key stands its children have to have them."""
         total = 0
         for holding in self.found:
             if not holding.is_child or self.guards[holding.mirror.name].foreign_key is not None:
                 continue
-            with self.sessions.open() as connection:
-                facts = self.sessions.dialect.facts(connection, holding.reference)
+            context = replace(self.context, reference=holding.reference)
+            with context.sessions.open() as connection:
+                facts = context.dialect.facts(connection, holding.reference)
                 runs = journal.runs(connection, holding.reference)
-            if not runs:
-                continue
             mirrors = [of.mirror for of in self.found if of.reference == holding.reference]
-            context = Context(self.sessions, holding.reference, runs[-1], check=self.check)
-            total += remove_parents(context, facts, mirrors, self._size)
+            total += remove_parents(context, facts, mirrors, size)
             total += len(_sentinels_of(runs)) - remove_sentinels(context, facts, undone=True)
         return total
 
-    @property
-    def _size(self) -> BatchSize:
-        settings = self.sessions.settings
-        return BatchSize(
-            settings.batch_size, settings.batch_floor, settings.batch_ceiling, settings.batch_target_ms / 1000
-        )
+    def _settled(self, on_conflict: OnConflict, limit: int) -> Outcome:
+        """What is left, told apart."""
+        superseded = blocked = left = 0
+        listed: list[Conflict] = []
+        dialect, selection = self.context.dialect, self.selection
+        with self.context.sessions.work() as connection:
+            for holding in self.found:
+                if on_conflict == "newest":
+                    superseded += self._superseded(connection, holding)
+                here = count(connection, holding, selection)
+                left += here
+                blocked += waiting(connection, holding.mirror, _PUT_BACK, self._asked)
+                blocked -= count(connection, holding, selection, _PUT_BACK)
+                if on_conflict != "skip" and here and len(listed) < limit:
+                    room = limit - len(listed)
+                    listed += conflicts(connection, dialect, holding, selection, limit=room)
+        return Outcome(superseded=superseded, blocked=blocked, conflicts=left, listed=tuple(listed))
 
-    def _mirror(self, holding: Holding, action: str) -> int:
-        dialect, size = self.sessions.dialect, self._size
-        total, past = 0, None
-        with self.sessions.work() as connection:
-            while ids := self._page(connection, holding, action, past, size.rows):
-                self.check()
-                with dialect.transaction(connection):
-                    done = put_back(
-                        connection,
-                        dialect,
-                        holding.mirror,
-                        ids,
-                        state=RESTORED,
-                        leave_out=self.leave_out,
-                    )
-                total += done.restored
-                past = ids[-1]
-                self.progress(f"{holding.mirror.source}: {total:,} row(s) back")
+    def _superseded(self, connection: Connection, holding: Holding) -> int:
+        """Settle the conflicts in which the application has the newer word. A page at a time: each row costs
+        look-ups of its own."""
+        total = 0
+        every = conflicts(connection, self.context.dialect, holding, self.selection)
+        while rows := list(islice(every, _CONFLICTS)):
+            self.context.check()
+            numbers = [one.row.id for one in rows if one.is_superseded]
+            with self.context.dialect.transaction(connection):
+                mark(connection, holding.mirror, numbers, SUPERSEDED)
+            total += len(numbers)
         return total
 
-    def _page(
-        self, connection: Connection, holding: Holding, action: str, past: int | None, rows: int
-    ) -> list[int]:
-        clause = holding.mirror.clause
-        number = clause.c[ID]
-        forward = action == DELETED
-        query = (
-            sa.select(number)
-            .where(
-                clause.c[STATE].in_((HELD, CONFLICT)),
-                clause.c[ACTION] == action,
-                *self.selection.where(holding.mirror, clause),
-                *self.guards[holding.mirror.name].passes(clause),
-            )
-            .order_by(number if forward else number.desc())
-            .limit(rows)
+    def _standing(self, blocked: int) -> Refused:
+        holding = next((of for of in self.found if of.is_child), self.found[0])
+        guard = self.guards[holding.mirror.name]
+        what = f"foreign key {guard.foreign_key}" if guard.foreign_key else "NOT NULL"
+        return Refused(
+            f"{blocked} row(s) of {holding.mirror.source} cannot be put back while the {what} of "
+            f"{holding.reference} stands: they are orphans still, and it would refuse them. Nothing was "
+            "changed.",
+            hint="Take the reference back first: alembic downgrade, to the revision before its sweep, which "
+            "puts them all back; or create the parents they name, then run this again.",
         )
-        if past is not None:
-            query = query.where(number > number_sql(past) if forward else number < number_sql(past))
-        return [int(one) for one in connection.execute(query).scalars()]
 
 
 def _guard(connection: Connection, dialect: Dialect, holding: Holding) -> _Guard:
@@ -259,58 +249,26 @@ def _guard(connection: Connection, dialect: Dialect, holding: Holding) -> _Guard
     return _Guard(holding, name, refused and not holding.reference.nullable)
 
 
-def _sentinels(connection: Connection, holding: Holding) -> bool:
-    """Whether a downgrade left a sentinel row of ours."""
-    runs = journal.runs(connection, holding.reference)
-    return any(run.state == "undone" for run in _sentinels_of(runs))
-
-
 def _sentinels_of(runs: Sequence[journal.Run]) -> list[journal.Run]:
     return [run for run in runs if run.facts.get("sentinel") is not None]
 
 
-def _waiting(connection: Connection, holding: Holding, selection: Selection, actions: Sequence[str]) -> int:
-    clause = holding.mirror.clause
-    query = sa.select(sa.func.count()).select_from(clause)
-    query = query.where(
-        clause.c[STATE].in_((HELD, CONFLICT)),
-        clause.c[ACTION].in_(actions),
-        *selection.where(holding.mirror, clause),
-    )
-    return int(connection.scalar(query) or 0)
+def _anything(connection: Connection, found: Sequence[Holding], selection: Selection) -> bool:
+    """Whether the selection means a row that is in quarantine still, or something that we had made."""
+
+    def asked(mirror: Mirror, clause: sa.FromClause) -> list[ColumnElement[bool]]:
+        return selection.where(mirror, clause)
+
+    actions = (*_PUT_BACK, CREATED) if selection.is_whole else _PUT_BACK
+    if any(waiting(connection, of.mirror, actions, asked) for of in found):
+        return True
+    return selection.is_whole and any(_sentinels_of(journal.runs(connection, of.reference)) for of in found)
 
 
-def _settled(
-    connection: Connection, dialect: Dialect, work: _Work, on_conflict: OnConflict, limit: int
-) -> Outcome:
-    """What is left, told apart."""
-    superseded = blocked = left = 0
-    listed: list[Conflict] = []
-    for holding in work.found:
-        mirror = holding.mirror
-        if on_conflict == "newest":
-            every = conflicts(connection, dialect, holding, work.selection)
-            # Numbers only: the rows themselves are looked at page by page.
-            numbers = [one.row.id for one in every if one.is_superseded]
-            for at in range(0, len(numbers), 1000):
-                mark(connection, mirror, numbers[at : at + 1000], SUPERSEDED)
-            superseded += len(numbers)
-        here = count(connection, holding, work.selection)
-        left += here
-        blocked += _waiting(connection, holding, work.selection, _PUT_BACK)
-        blocked -= count(connection, holding, work.selection, _PUT_BACK)
-        if on_conflict != "skip" and here and len(listed) < limit:
-            listed += conflicts(connection, dialect, holding, work.selection, limit=limit - len(listed))
-    return Outcome(superseded=superseded, blocked=blocked, conflicts=left, listed=tuple(listed))
-
-
-def _standing(connection: Connection, dialect: Dialect, found: Sequence[Holding], blocked: int) -> Refused:
-    holding = next((of for of in found if of.is_child), found[0])
-    guard = _guard(connection, dialect, holding)
-    what = f"foreign key {guard.foreign_key}" if guard.foreign_key else "NOT NULL"
-    return Refused(
-        f"{blocked} row(s) of {holding.mirror.source} cannot be put back while the {what} of "
-        f"{holding.reference} stands: they are orphans still, and it would refuse them. Nothing was changed.",
-        hint="Take the reference back first: alembic downgrade, to the revision before its sweep, which puts "
-        "them all back; or create the parents they name, then run this again.",
+def _all_back(connection: Connection, found: Sequence[Holding], selection: Selection) -> bool:
+    """Whether it means rows, and all of them are settled: an earlier call was killed after its last batch."""
+    clauses = [(of.mirror, of.mirror.clause) for of in found]
+    return any(
+        connection.execute(sa.select(clause.c[ID]).where(*selection.where(mirror, clause)).limit(1)).first()
+        for mirror, clause in clauses
     )

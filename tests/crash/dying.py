@@ -1,11 +1,11 @@
-"""Runs of Alembic that die, asked of the nursery."""
+"""Runs of Alembic and of `migrator` that die, asked of the nursery."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,14 +73,25 @@ class Nursery:
         versions: Path | None = None,
     ) -> Ended:
         """One run of `alembic -x ... <verb> <revision>`; of the revisions in a folder, where one is named."""
+        return self._ask(
+            kill,
+            x=[f"url={url}", *ARGUMENTS, *x],
+            verb=verb,
+            revision=revision,
+            versions=str(versions) if versions else None,
+        )
+
+    def migrator(self, url: str, *words: str, kill: Kill | None = None) -> Ended:
+        """One run of `migrator <words> --url ...`."""
+        return self._ask(kill, words=[*words, "--url", url])
+
+    def _ask(self, kill: Kill | None, words: Sequence[str] = (), **alembic: Any) -> Ended:
         request = {
-            "x": [f"url={url}", *ARGUMENTS, *x],
-            "verb": verb,
-            "revision": revision,
+            "words": words,
             "at": kill.at if kill else None,
             "moment": kill.moment if kill else "",
             "only_writes": kill.only_writes if kill else False,
-            "versions": str(versions) if versions else None,
+            **alembic,
         }
         assert self._process.stdin is not None
         assert self._process.stdout is not None

@@ -1,5 +1,5 @@
-"""A process with everything imported that forks a child for each request: one run of Alembic that kills
-itself, without any clean-up, at a stated SQL statement.
+"""A process with everything imported that forks a child for each request: one run of Alembic, or of
+`migrator`, that kills itself, without any clean-up, at a stated SQL statement.
 
     python -m tests.crash.nursery
 
@@ -24,7 +24,11 @@ from sqlalchemy.engine import Engine
 
 # Imported here once, so that no child has to.
 import migrator.alembic.environment
+import migrator.cli.quarantine
+import migrator.quarantined.restoring
 import migrator.verify  # noqa: F401
+from migrator.cli import main
+from migrator.cli.boundary import Failure
 from migrator.errors import MigratorError
 from tests.crash.dying import DRIVER_COMMIT, is_write
 
@@ -81,10 +85,16 @@ def hurry(connection: Any, _record: Any) -> None:
 
 
 def child(request: dict[str, Any], log: int) -> None:
-    """Run Alembic as asked, and leave without any clean-up."""
+    """Run Alembic or `migrator` as asked, and leave without any clean-up."""
     sa.event.listen(Engine, "connect", hurry)
     listen(Doom(request, log))
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if request["words"]:
+        try:
+            os._exit(main(request["words"], standalone_mode=False) or 0)
+        except Failure as error:
+            os.write(log, (json.dumps({"error": error.message, "code": error.exit_code}) + "\n").encode())
+            os._exit(error.exit_code)
     config = Config(str(ROOT / "alembic.ini"), cmd_opts=Namespace(x=request["x"]))
     config.attributes["configure_logger"] = False
     if request["versions"]:

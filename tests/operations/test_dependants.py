@@ -19,6 +19,7 @@ from tests.conftest import Database
 from tests.operations.lifecycle import FAST, Round, assert_same, in_order, picture, prove
 from tests.operations.orphan_cases import Row
 from tests.operations.policy_desk import rows
+from tests.operations.reporting import run
 
 REFERENCE = Reference.parse("post.user_id -> user.id")
 Rows = Mapping[str, Sequence[tuple[Any, ...]]]
@@ -196,8 +197,8 @@ def test_several_paths_to_one_row(database: Database) -> None:
     )
 
 
-def test_tables_and_rows_in_a_circle(database: Database) -> None:
-    """Two tables that refer to each other, and rows in them that do."""
+def two_in_a_circle(database: Database) -> None:
+    """Tables a and b that refer to each other, and rows in them that do."""
     make(
         database,
         post(),
@@ -208,6 +209,11 @@ def test_tables_and_rows_in_a_circle(database: Database) -> None:
         b=[(20, 10), (21, 11), (22, 12), (23, 13)],
     )
     close_the_circle(database)
+
+
+def test_tables_and_rows_in_a_circle(database: Database) -> None:
+    """Two tables that refer to each other, and rows in them that do."""
+    two_in_a_circle(database)
     proved(
         database,
         Delete(),
@@ -215,6 +221,20 @@ def test_tables_and_rows_in_a_circle(database: Database) -> None:
         # a 12 goes with b 21, and b 22 with a 12.
         {"post": [(1, 1)], "a": [(10, 1, 20)], "b": [(20, 10)]},
     )
+
+
+def test_a_circle_comes_back_by_hand(database: Database) -> None:
+    """As it does with a downgrade, which then finds everything there."""
+    two_in_a_circle(database)
+    before, columns = picture(database), {"post": POST, "a": ("id", "parent_id", "b_id"), "b": CHILD}
+    there = content(database, columns)
+    up(database, Delete())
+    assert content(database, columns) != there
+    done = run("quarantine", "restore", "--all", "--url", database.url)
+    assert (done.code, done.err) == (0, "")
+    assert content(database, columns) == there
+    down(database)
+    assert_same(before, picture(database))
 
 
 def close_the_circle(database: Database, action: str = "CASCADE") -> None:
