@@ -14,6 +14,7 @@ from migrator.catalog import Facts, ForeignKey, Table
 from migrator.context import Context
 from migrator.predicate import breaks, none_null, parent_exists, table_clause
 from migrator.quarantine import ACTION, CHANGED, DELETED, DEPENDANT, HEALED, HELD, ID, KIND, STATE, Mirror
+from migrator.reference import Reference
 from migrator.restore import put_back
 
 #: Rows put back in one transaction.
@@ -31,20 +32,27 @@ def appeared(
         rows: how many at most; 0 for all.
     """
     kept = mirror.clause.alias("m")
-    query = (
-        sa.select(kept.c[ID])
-        .where(
-            kept.c[ID] > sa.literal_column(str(above)),
-            kept.c[STATE] == _word(HELD),
-            # Evidence, parents we made and dependants were not set aside for want of this parent.
-            kept.c[ACTION].in_([_word(DELETED), _word(CHANGED)]),
-            kept.c[KIND] != _word(DEPENDANT),
-            none_null(context.reference, kept),
-            parent_exists(context.reference, kept),
-        )
-        .order_by(kept.c[ID].desc())
-    )
+    query = sa.select(kept.c[ID]).where(parent_came(context.reference, kept, str(above)))
+    query = query.order_by(kept.c[ID].desc())
     return [int(number) for number in connection.execute(query.limit(rows) if rows else query).scalars()]
+
+
+def parent_came(reference: Reference, kept: FromClause, above: str) -> ColumnElement[bool]:
+    """True for the rows of the child's mirror that were set aside although their parent is there now.
+
+    Args:
+        kept: the mirror, under an alias.
+        above: an expression: look only at numbers above this one.
+    """
+    return sa.and_(
+        kept.c[ID] > sa.literal_column(above),
+        kept.c[STATE] == _word(HELD),
+        # Evidence, parents we made and dependants were not set aside for want of this parent.
+        kept.c[ACTION].in_([_word(DELETED), _word(CHANGED)]),
+        kept.c[KIND] != _word(DEPENDANT),
+        none_null(reference, kept),
+        parent_exists(reference, kept),
+    )
 
 
 def heal(context: Context, connection: Connection, mirror: Mirror, numbers: list[int]) -> int:

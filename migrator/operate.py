@@ -41,7 +41,7 @@ from migrator.plan import (
     unvalidate_plan,
     validate_plan,
 )
-from migrator.policy import Backfill, Keep, Policy
+from migrator.policy import Backfill, Keep, Policy, flat
 from migrator.reference import Reference
 from migrator.runner import Runner
 from migrator.sessions import Sessions
@@ -68,6 +68,11 @@ class Policies:
     ) -> Policies:
         """The defaults: backfill to a sentinel; NULL is kept where the reference is nullable."""
         return cls(on_null or (Keep() if reference.nullable else Backfill()), on_dangling or Backfill())
+
+    @property
+    def each(self) -> tuple[Policy, ...]:
+        """All of them, those of chains one by one."""
+        return (*flat(self.on_null), *flat(self.on_dangling))
 
     def to_json(self) -> dict[str, Any]:
         """As the journal keeps it."""

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
+from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.expression import FromClause
 
 from migrator import quarantine
-from migrator.catalog import Facts
+from migrator.catalog import Facts, Table
 from migrator.context import Context
 from migrator.detect import missing_parents
 from migrator.errors import Refused
 from migrator.predicate import all_null, parent_exists, table_clause
-from migrator.quarantine import CREATED, HELD, ID, KEPT, STATE, Mirror
+from migrator.quarantine import CREATED, HEALED, HELD, ID, KEPT, STATE, Mirror
+from migrator.sentinel import stated_values
 from migrator.worklist import bound
 
 Key = tuple[Any, ...]
@@ -66,6 +69,28 @@ class MakeParents:
             self._capture(connection, [tuple(row) for row in missing], kind)
         return kept
 
+    def vouch(self, connection: Connection, keys: Sequence[Key]) -> int:
+        """Of rows that were listed and are no orphans any more, keep those as evidence whose parent was made
+        for the rows of an earlier batch: they named it as well. Returns how many those are."""
+        child = table_clause(self.facts.reference.child, *self.facts.reference.columns, *self.mirror.key)
+        rows = child.alias("c")
+        columns = [rows.c[column] for column in self.mirror.key]
+        named = sa.select(*columns).where(
+            self.context.dialect.key_in(columns, keys), names_ours(self.facts, rows, self.parents)
+        )
+        found = [tuple(row) for row in connection.execute(named)] if keys else []
+        if not found:
+            return 0
+        return quarantine.capture(
+            connection,
+            self.context.dialect,
+            self.mirror,
+            found,
+            run_id=self.context.run.id,
+            kind="dangling",
+            action=KEPT,
+        )
+
     def _capture(self, connection: Connection, values: list[Key], kind: str) -> None:
         """The new rows, by the key the orphans name; their own key may be another."""
         reference, dialect = self.facts.reference, self.context.dialect
@@ -96,25 +121,46 @@ def _filled(value: Any, key: Mapping[str, Any]) -> Any:
     return value
 
 
+def keyed_parent(facts: Facts) -> Table:
+    """The parent as the quarantine names its rows: by the key that orphans name where it is the only one. It
+    may be NULL in rows that nobody names."""
+    return replace(facts.parent, primary_key=facts.parent.key or facts.reference.parent_columns)
+
+
+def parents_mirror(facts: Facts) -> Mirror:
+    """Where made parents are kept; made or not. In a table that refers to itself that is the child's."""
+    if facts.parent.name == facts.child.name:
+        return quarantine.mirror_of(facts.reference, facts.child)
+    return quarantine.other_mirror_of(facts.reference, keyed_parent(facts))
+
+
 def check_unique(connection: Connection, facts: Facts, values: Mapping[str, Any]) -> None:
     """Whether two new parents could have the same stated values.
 
     Raises:
         Refused: they would break a unique key.
     """
+    refusal = same_values(facts, values)
+    if refusal is not None and len(missing_parents(connection, facts.reference, 2)) > 1:
+        raise refusal
+
+
+def same_values(facts: Facts, values: Mapping[str, Any]) -> Refused | None:
+    """What to say where more than one parent is to be created and they would share a unique key's values."""
     reference = facts.reference
     names = [f"{{{name}}}" for name in reference.parent_columns]
     same = {name for name, value in values.items() if not any(part in str(value) for part in names)} - set(
         reference.parent_columns
     )
     broken = next((key for key in facts.parent.unique_keys if key and set(key) <= same), None)
-    if broken is not None and len(missing_parents(connection, reference, 2)) > 1:
-        column = broken[0]
-        raise Refused(
-            f"The parents to be created in {facts.parent.name} would all have the same {', '.join(broken)}, "
-            "which is unique.",
-            hint=f"Put the key into it: CreateParents(values={{{column!r}: '{values[column]}-{names[0]}'}}).",
-        )
+    if broken is None:
+        return None
+    column = broken[0]
+    return Refused(
+        f"The parents to be created in {facts.parent.name} would all have the same {', '.join(broken)}, "
+        "which is unique.",
+        hint=f"Put the key into it: CreateParents(values={{{column!r}: '{values[column]}-{names[0]}'}}).",
+    )
 
 
 def check_parents(facts: Facts, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,7 +170,7 @@ def check_parents(facts: Facts, values: Mapping[str, Any]) -> dict[str, Any]:
         Refused: a NOT NULL column has neither a default nor a stated value.
     """
     parent, reference = facts.parent, facts.reference
-    stated = {name: value for name, value in values.items() if parent.has(name)}
+    stated = stated_values(parent, values)
     for column in parent.columns:
         given = (
             column.name in stated
@@ -149,17 +195,61 @@ def remove_created(
 ) -> list[int]:
     """Delete parents we made, those to which nothing refers but the orphans that named them. Part of
     the caller's transaction. Returns the mirror numbers of those gone."""
-    reference = facts.reference
     made = parents.clause.alias("m")
+    free = connection.execute(
+        sa.select(made.c[ID], *(made.c[column] for column in parents.key)).where(
+            made.c[ID].in_([sa.literal_column(str(number)) for number in ids]), unused(facts, made, child)
+        )
+    ).all()
+    if not free:
+        return []
+    target = parents.source_clause
+    keys = [tuple(row[1:]) for row in free]
+    connection.execute(
+        sa.delete(target).where(context.dialect.key_in([target.c[column] for column in parents.key], keys))
+    )
+    return [int(row[0]) for row in free]
+
+
+def names_ours(facts: Facts, child: FromClause, parents: Mirror) -> ColumnElement[bool]:
+    """True for the rows of the child, under an alias, that name a parent that we made."""
+    made, reference = parents.clause.alias("o"), facts.reference
+    pairs = zip(reference.columns, reference.parent_columns, strict=True)
+    return sa.exists(
+        sa.select(sa.literal_column("1"))
+        .select_from(made)
+        .where(
+            *(made.c[theirs] == child.c[ours] for ours, theirs in pairs),
+            made.c[quarantine.ACTION] == sa.literal_column(f"'{CREATED}'"),
+            made.c[STATE] == sa.literal_column(f"'{HELD}'"),
+        )
+        .correlate(child)
+    )
+
+
+def unused(facts: Facts, made: FromClause, child: Mirror) -> ColumnElement[bool]:
+    """True for the parents we made to which nothing refers but the orphans that named them.
+
+    Args:
+        made: the mirror that has them, under an alias.
+        child: the child's mirror, which knows the orphans.
+    """
+    reference = facts.reference
     live = table_clause(reference.child, *reference.columns, *child.key).alias("c")
     evidence = child.clause.alias("k")
     ours = sa.exists(
         sa.select(sa.literal_column("1"))
         .select_from(evidence)
         .where(
-            *(evidence.c[column] == live.c[column] for column in child.key),
-            evidence.c[quarantine.ACTION] == sa.literal_column(f"'{KEPT}'"),
-            evidence.c[STATE] == sa.literal_column(f"'{HELD}'"),
+            *(evidence.c[column] == live.c[column] for column in (*child.key, *reference.columns)),
+            # Or an orphan that got another parent first, and its own back as soon as that was made.
+            sa.or_(
+                sa.and_(
+                    evidence.c[quarantine.ACTION] == sa.literal_column(f"'{KEPT}'"),
+                    evidence.c[STATE] == sa.literal_column(f"'{HELD}'"),
+                ),
+                evidence.c[STATE] == sa.literal_column(f"'{HEALED}'"),
+            ),
         )
         .correlate(live)
     )
@@ -182,16 +272,4 @@ def remove_created(
         conditions.append(
             ~sa.exists(sa.select(sa.literal_column("1")).select_from(other).where(*same).correlate(made))
         )
-    free = connection.execute(
-        sa.select(made.c[ID], *(made.c[column] for column in parents.key)).where(
-            made.c[ID].in_([sa.literal_column(str(number)) for number in ids]), *conditions
-        )
-    ).all()
-    if not free:
-        return []
-    target = parents.source_clause
-    keys = [tuple(row[1:]) for row in free]
-    connection.execute(
-        sa.delete(target).where(context.dialect.key_in([target.c[column] for column in parents.key], keys))
-    )
-    return [int(row[0]) for row in free]
+    return sa.and_(*conditions)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
 
 from sqlalchemy.engine import Connection
 
@@ -11,8 +11,7 @@ from migrator.catalog import Facts
 from migrator.closure import closure_of
 from migrator.context import Context
 from migrator.decisions import decided
-from migrator.dialects import Dialect
-from migrator.parents import MakeParents, check_parents
+from migrator.parents import MakeParents, check_parents, keyed_parent
 from migrator.policy import (
     Backfill,
     CreateParents,
@@ -38,7 +37,7 @@ def repairs_for(
     to stay. A missing sentinel row is created here, in a transaction of its own."""
     found: list[Repair] = []
     for one in heard(policy, kind):
-        source = source_of(context.dialect, connection, facts, one)
+        source = source_of(facts, one, lambda path: decided(context.dialect, connection, facts, path))
         if source is not None:
             found.append(RepointEach(context, facts, mirror, source))
         elif isinstance(one, Delete):
@@ -51,16 +50,18 @@ def repairs_for(
         elif isinstance(one, CreateParents):
             parents = mirror
             if facts.parent.name != facts.child.name:
-                # The key that orphans name may be the only one, and may be NULL in rows that nobody names.
-                key = facts.parent.key or facts.reference.parent_columns
-                table = replace(facts.parent, primary_key=key)
+                table = keyed_parent(facts)
                 parents = quarantine.ensure_other(connection, context.dialect, facts.reference, table)
             found.append(MakeParents(context, facts, mirror, parents, check_parents(facts, one.values)))
     return tuple(found)
 
 
-def source_of(dialect: Dialect, connection: Connection, facts: Facts, policy: Policy) -> Source | None:
-    """Where each row's own value comes from; None for a policy that gives all rows the same."""
+def source_of(facts: Facts, policy: Policy, file: Callable[[str], Source]) -> Source | None:
+    """Where each row's own value comes from; None for a policy that gives all rows the same.
+
+    Args:
+        file: what the decisions in the file at a path come to.
+    """
     reference = facts.reference
     if isinstance(policy, Expression):
         return Computed(reference, policy.expressions)
@@ -68,5 +69,5 @@ def source_of(dialect: Dialect, connection: Connection, facts: Facts, policy: Po
         schema, _, name = policy.table.rpartition(".")
         return LookedUp(reference, TableName(name, schema or None), tuple(policy.on.items()), policy.values)
     if isinstance(policy, Decisions):
-        return decided(dialect, connection, facts, policy.path)
+        return file(policy.path)
     return None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
+from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.expression import FromClause
 
 from migrator import journal
 from migrator.catalog import Facts, Table
@@ -152,41 +154,47 @@ def make_target(context: Context, connection: Connection, facts: Facts, policy: 
 def remove_if_unused(context: Context, connection: Connection, facts: Facts, key: Key) -> bool:
     """Delete a sentinel row that we made, if no declared foreign key and no row of the child refers
     to it any more. Returns whether it is gone."""
+    named = [bound(value) for value in key]
+    with context.dialect.transaction(connection):
+        if any(connection.scalar(query) for query in users(facts, named)):
+            return False
+        connection.execute(without(facts, named))
+    return True
+
+
+def users(facts: Facts, key: Sequence[ColumnElement[Any]]) -> list[sa.Select[Any]]:
+    """How many rows refer to a parent, by the reference and by each declared foreign key.
+
+    Args:
+        key: the parent's, as expressions.
+    """
     reference = facts.reference
-    parent = table_clause(reference.parent, *reference.parent_columns)
-    child = table_clause(reference.child, *reference.columns)
+    child = table_clause(reference.child, *reference.columns).alias("d")
     used = sa.select(sa.func.count()).select_from(child)
-    used = used.where(
-        *(child.c[ours] == bound(value) for ours, value in zip(reference.columns, key, strict=True))
-    )
-    users = [used]
+    found = [
+        used.where(*(child.c[ours] == value for ours, value in zip(reference.columns, key, strict=True)))
+    ]
     for fk in facts.parent.inbound:
         # By way of the row itself: they may refer to another key of it than the reference does.
         row = table_clause(reference.parent, *{*reference.parent_columns, *fk.parent_columns}).alias("p")
         other = table_clause(fk.child, *fk.columns).alias("d")
         pairs = zip(fk.columns, fk.parent_columns, strict=True)
         same = sa.and_(*(other.c[ours] == row.c[theirs] for ours, theirs in pairs))
-        found = sa.select(sa.func.count()).select_from(other.join(row, same))
-        users.append(
-            found.where(
-                *(
-                    row.c[name] == bound(value)
-                    for name, value in zip(reference.parent_columns, key, strict=True)
-                )
-            )
-        )
-    with context.dialect.transaction(connection):
-        if any(connection.scalar(query) for query in users):
-            return False
-        connection.execute(
-            sa.delete(parent).where(
-                *(
-                    parent.c[name] == bound(value)
-                    for name, value in zip(reference.parent_columns, key, strict=True)
-                )
-            )
-        )
-    return True
+        query = sa.select(sa.func.count()).select_from(other.join(row, same))
+        found.append(query.where(*_is(row, reference.parent_columns, key)))
+    return found
+
+
+def without(facts: Facts, key: Sequence[ColumnElement[Any]]) -> sa.Delete:
+    """Delete a parent by its key."""
+    parent = table_clause(facts.reference.parent, *facts.reference.parent_columns)
+    return sa.delete(parent).where(*_is(parent, facts.reference.parent_columns, key))
+
+
+def _is(
+    row: FromClause, columns: Sequence[str], key: Sequence[ColumnElement[Any]]
+) -> list[ColumnElement[bool]]:
+    return [row.c[name] == value for name, value in zip(columns, key, strict=True)]
 
 
 def stated_values(parent: Table, sentinel: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from migrator.closure import TooMuch
 from migrator.context import Context
 from migrator.errors import StepFailed
 from migrator.healing import appeared, heal, heal_all
+from migrator.parents import MakeParents
 from migrator.patience import wait_or_give_up
 from migrator.plan import Sweep
 from migrator.policy import Backfill, Delete, Policy
@@ -244,7 +245,8 @@ def _batch(
         newest = connection.scalar(sa.select(sa.func.max(mirror.clause.c[ID]))) or 0
         changed: dict[str, int] = {}
         repointed: list[Key] = []
-        for name, keys in _still_orphans(context, connection, facts, locked).items():
+        orphans = _still_orphans(context, connection, facts, locked)
+        for name, keys in orphans.items():
             left = keys
             for repair in repairs.get(name, ()):  # none for a kind the scan did not see: the next round's
                 mine = repair.takes(connection, left, name) if left else []
@@ -253,6 +255,10 @@ def _batch(
                     repointed += mine if isinstance(repair, (Repoint, RepointEach)) else []
                     taken = set(mine)
                     left = [key for key in left if key not in taken]
+        others = set(locked).difference(*orphans.values())
+        for name, repair in ((name, repair) for name, found in repairs.items() for repair in found):
+            if isinstance(repair, MakeParents):
+                changed[name] = changed.get(name, 0) + repair.vouch(connection, sorted(others, key=repr))
         if _still_orphans(context, connection, facts, repointed):
             child = facts.reference.child
             raise StepFailed(

@@ -319,6 +319,21 @@ def test_create_parents(database: Database) -> None:
     )
 
 
+def test_parents_that_several_batches_name(database: Database) -> None:
+    """A parent made for the rows of one batch is named by rows of later ones as well, and by one that had
+    another parent first: all of them are evidence, and the way back leaves no trace."""
+    engine = database.engine
+    fill(engine, table(engine, "user", key("id")), [{"id": 1}])
+    posts = [{"id": number, "user_id": 98 + number % 2} for number in range(1, 21)]
+    fill(engine, table(engine, "post", key("id"), sa.Column("user_id", sa.Integer)), posts)
+    before = picture(database)
+    sweep(database, None, Chain(Expression("CASE WHEN id < 3 THEN 1 END"), CreateParents()))
+    assert rows(engine, "user", "id") == [{"id": 1}, {"id": 98}, {"id": 99}]
+    assert rows(engine, "post", "id", "user_id") == in_order(posts)
+    restore(database)
+    assert_same(before, picture(database))
+
+
 def test_created_parents_that_came_into_use_stay(database: Database) -> None:
     """A parent of ours to which the application refers by now is left, and said to be."""
     blog(database)
