@@ -124,7 +124,7 @@ def test_killed_after_its_last_batch_it_says_that_all_is_back(database: Database
     statements = restore(running, database).check().statements
     with database.new_database() as other:
         swept(other, running)
-        assert restore(running, other, kills(statements, len(statements), every=False)[-1]).killed
+        assert restore(running, other, kills(statements, every=False)[-1]).killed
         for _ in range(2):
             assert restore(running, other).exit == 0
 
