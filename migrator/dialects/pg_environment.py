@@ -70,6 +70,10 @@ WHERE c.oid = to_regclass(:name)::oid
   AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indexrelid = c.oid AND i.indrelid = to_regclass(:child)::oid)
 """
 
+_BUILDERS: Final = """
+SELECT pid FROM pg_stat_progress_create_index WHERE index_relid = to_regclass(:name)::oid
+"""
+
 
 def problems(connection: Connection, facts: Facts, settings: Settings) -> Iterator[Problem]:
     """Everything that stands against working on the reference here and now.
@@ -185,6 +189,13 @@ def _index_name(connection: Connection, facts: Facts) -> Iterator[Problem]:
         return
     index = TableName(facts.reference.index_name, facts.child.name.schema)
     values = {"name": table_sql(index), "child": table_sql(facts.child.name)}
+    for builder in connection.execute(sa.text(_BUILDERS), values).scalars():
+        yield Problem(
+            "refuse",
+            "invalid-index",
+            f"Session {builder} is building {index} at this moment.",
+            "Wait until it is there: an index that serves is taken as it is.",
+        )
     if connection.execute(sa.text(_RELATION), values).first() is not None:
         yield Problem(
             "refuse",

@@ -74,6 +74,7 @@ def _leftover(facts: Facts, table: TableName, index: TableName) -> tuple[Step, .
         locks=((table, "SHARE UPDATE EXCLUSIVE"),),
         blocks=_NOBODY,
         done=done,
+        leftover=index,
     )
     return (drop,)
 

@@ -16,8 +16,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
+from migrator.dialects.pg_locks import holders
 from migrator.dialects.pg_words import LockingSql, literal, table_sql
 from migrator.plan import Sql
+from migrator.reference import TableName
 from migrator.settings import Settings
 
 APPLICATION: Final = "migrator"
@@ -25,6 +27,13 @@ APPLICATION: Final = "migrator"
 # What a statement may take beyond its waits for locks. All our short statements are done in
 # milliseconds; this only keeps a mistake of ours from scanning a table under a heavy lock.
 _WORK_MS: Final = 5_000
+
+
+# Which session it is, anybody may see; on which table it works, only its own role and a few others.
+_BUILDERS: Final = """
+SELECT pid FROM pg_stat_progress_create_index
+WHERE datid = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 
 
 def execute(connection: Connection, statement: str) -> None:
@@ -145,13 +154,16 @@ def attempt(connection: Connection, work: Sql, settings: Settings, *, patient: b
     A blocking step waits `lock_timeout_ms` for each lock: those who come after it queue behind it.
     A step of long patience blocks nobody while it waits, and waits longer than `deadlock_timeout`,
     at which PostgreSQL sends a plain autovacuum away; it works without a time limit. So does a
-    `patient` attempt wait, once, when an autovacuum is all there is in the way.
+    `patient` attempt wait, once, when an autovacuum is all there is in the way. Behind an index that
+    somebody is building, neither waits as long: the build waits for our snapshot in its turn, and
+    after `deadlock_timeout` one of us would be ended, perhaps the build.
 
     Args:
         connection: in autocommit mode, closed by the caller afterwards: the settings stay on it.
     """
     patient = patient or work.patience == "long"
-    limit = limits(work, settings, deadlock_timeout_ms(connection) if patient else 0)
+    built = patient and isinstance(work, LockingSql) and _behind_a_build(connection, work)
+    limit = limits(work, settings, deadlock_timeout_ms(connection) if patient else 0, built=built)
     set_all(connection, unhurried(connection))
     if work.mode == "transaction":
         with transaction(connection):
@@ -162,9 +174,13 @@ def attempt(connection: Connection, work: Sql, settings: Settings, *, patient: b
                 execute(connection, statement)
         return
     set_all(connection, limit)
-    index = work.index if isinstance(work, LockingSql) else None
-    if index is not None and _is_invalid(connection, table_sql(index)):
-        execute(connection, f"DROP INDEX CONCURRENTLY IF EXISTS {table_sql(index)}")
+    index = None
+    if isinstance(work, LockingSql):
+        index, table = work.index, work.locks[0][0] if work.locks else None
+        if work.leftover is not None and table and not _was_left(connection, table, work.leftover):
+            return
+        if index is not None and table and _was_left(connection, table, index):
+            execute(connection, f"DROP INDEX CONCURRENTLY IF EXISTS {table_sql(index)}")
     try:
         for statement in work.statements:
             execute(connection, statement)
@@ -189,15 +205,23 @@ def _clear_away(connection: Connection, index: str, settings: Settings) -> None:
             execute(connection, f"DROP INDEX CONCURRENTLY IF EXISTS {index}")
 
 
-def limits(work: Sql, settings: Settings, deadlock_ms: int) -> dict[str, str | int]:
+def _behind_a_build(connection: Connection, work: LockingSql) -> bool:
+    """Whether one of those in the way is building an index."""
+    with snapshot(connection):
+        builders = {str(pid) for pid in connection.execute(sa.text(_BUILDERS)).scalars()}
+        return bool(builders) and any(each.pid in builders for each in holders(connection, work.locks))
+
+
+def limits(work: Sql, settings: Settings, deadlock_ms: int, *, built: bool = False) -> dict[str, str | int]:
     """The limits of a step's statements.
 
     Args:
         deadlock_ms: the server's `deadlock_timeout` where the wait is to outlast an autovacuum, else 0.
+        built: give up early all the same, because an index is being built.
     """
     long = work.patience == "long"
-    wait = settings.long_lock_timeout_ms if long else settings.lock_timeout_ms
-    if deadlock_ms:
+    wait = settings.long_lock_timeout_ms if long and not built else settings.lock_timeout_ms
+    if deadlock_ms and not built:
         wait = max(wait, deadlock_ms + 500)
     return {"lock_timeout": wait, "statement_timeout": 0 if long else 3 * wait + _WORK_MS}
 
@@ -207,6 +231,16 @@ def _is_invalid(connection: Connection, index: str) -> bool:
         sa.text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)::oid"), {"name": index}
     ).scalar_one_or_none()
     return found is False
+
+
+def _was_left(connection: Connection, table: TableName, index: TableName) -> bool:
+    """Whether a failed build left this index. One that is still being built looks the same in the catalog,
+    but its builder holds SHARE UPDATE EXCLUSIVE on the table to the end: so ask under that lock."""
+    if not _is_invalid(connection, table_sql(index)):
+        return False
+    with transaction(connection):
+        execute(connection, f"LOCK TABLE {table_sql(table)} IN SHARE UPDATE EXCLUSIVE MODE")
+        return _is_invalid(connection, table_sql(index))
 
 
 def deadlock_timeout_ms(connection: Connection) -> int:

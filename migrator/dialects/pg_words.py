@@ -85,11 +85,13 @@ class LockingSql(Sql):
         locks: each table with the strongest lock the statements take on it.
         index: the index that a CREATE INDEX CONCURRENTLY among the statements builds; an INVALID
             one of that name, left by a failed attempt, is dropped before the next.
+        leftover: the INVALID index that the statements drop; nothing is sent when it is valid by now.
         brief: from this statement on, waits are usually cut short: others wait for us by then.
     """
 
     locks: tuple[tuple[TableName, Mode], ...] = ()
     index: TableName | None = None
+    leftover: TableName | None = None
     brief: str | None = None
 
 
@@ -216,9 +218,12 @@ def step(
     patience: Literal["short", "long"] = "short",
     violation: Literal["sweep", "fail"] = "fail",
     index: TableName | None = None,
+    leftover: TableName | None = None,
     brief: str | None = None,
 ) -> Step:
     """A step whose words about locks are made from the locks themselves, each table once."""
     locked = tuple(dict(locks).items())
-    work = LockingSql(tuple(statements), mode, patience, locks=locked, index=index, brief=brief)
+    work = LockingSql(
+        tuple(statements), mode, patience, locks=locked, index=index, leftover=leftover, brief=brief
+    )
     return Step(name, title, work, lock_words(locked), blocks, done=done, violation=violation)

@@ -6,6 +6,8 @@ within the server's own bound.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -156,6 +158,68 @@ def test_an_index_build_waits_for_old_snapshots_and_names_them(database: Databas
         with desk.open() as connection:
             (old,) = desk.dialect.obstacles(connection, desk.facts(), build)
         assert old.what.endswith("a snapshot")
+
+
+@contextmanager
+def building(desk: Desk, name: str) -> Iterator[Callable[[], None]]:
+    """Somebody builds an index on the posts' authors, which waits for a writer; gives what ends the writer.
+    Their build must come to its end."""
+    theirs = f"CREATE INDEX CONCURRENTLY {name} ON post (user_id)"
+    with (
+        desk.transaction("UPDATE post SET title = 'x' WHERE id = 1") as writer,
+        background(lambda: desk.sql(theirs)) as errors,
+    ):
+        until_waiting(desk, 1)
+        yield writer.rollback
+    assert errors == []
+
+
+def persistently(desk: Desk, step: Step) -> None:
+    """As the runner does it, who also tries again after a deadlock."""
+    while True:
+        try:
+            return desk.attempt(step)
+        except sa.exc.DBAPIError as error:
+            if desk.dialect.verdict(error) != "lock-timeout":
+                raise
+
+
+def test_an_index_that_somebody_is_building_is_waited_for(database: Database) -> None:
+    """It looks like what a failed build has left, and is not dropped: refused at first, and once under way,
+    theirs is taken when it is there."""
+    desk = Desk.at(database, *BLOG)
+    (build,) = desk.dialect.index_steps(desk.facts())
+    number = f"SELECT to_regclass('{REFERENCE.index_name}')::oid::bigint"
+    with building(desk, REFERENCE.index_name) as end_writer:
+        (problem,) = [each for each in desk.environment() if each.severity == "refuse"]
+        assert "is building public.ix_post_user_id at this moment" in problem.message
+        (drop, _) = desk.dialect.index_steps(desk.facts())
+        before = desk.value(number)
+        with (
+            background(lambda: persistently(desk, build)) as errors,
+            background(lambda: persistently(desk, drop)) as more_errors,
+        ):
+            until_waiting(desk, 2)
+            end_writer()
+    assert [*errors, *more_errors] == []
+    assert desk.facts().index is not None
+    assert desk.value(number) == before
+
+
+def test_a_build_of_somebody_elses_is_no_deadlocks_victim(database: Database) -> None:
+    """VALIDATE waits for it, and it for the snapshot of whoever waits: so we give up, and try again."""
+    desk = enforced(database)
+    patient = replace(desk, settings=replace(desk.settings, long_lock_timeout_ms=60_000))
+    check, validate, *_ = desk.dialect.validate_steps(desk.facts())
+    desk.run([check])
+    with (
+        building(desk, "theirs") as end_writer,
+        background(lambda: persistently(patient, validate)) as errors,
+    ):
+        until_waiting(desk, 2)
+        end_writer()
+    assert errors == []
+    assert validate.done(desk.facts())
 
 
 def test_an_index_build_that_gives_up_leaves_no_index(database: Database) -> None:
