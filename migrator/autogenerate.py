@@ -31,6 +31,7 @@ class ValidateConstraint(MigrateOperation):
     def to_diff_tuple(self) -> tuple[str, str, str, str]:
         """What `alembic check` prints."""
         verb = "validate" if self.found.kind == "constraint" else "rebuild"
+        verb = "enforce" if self.found.mend else verb
         return (f"{verb}_{self.found.kind}", self.found.what, self.found.name, self.statement)
 
 
@@ -73,7 +74,7 @@ def compare_table(
         statement = f"ALTER TABLE {dialect.table_sql(table)} VALIDATE CONSTRAINT {dialect.quote(found.name)}"
         if found.kind == "index":
             statement = f"REINDEX INDEX CONCURRENTLY {dialect.quote(schema, found.name)}"
-        modify_ops.ops.append(ValidateConstraint(found, statement))
+        modify_ops.ops.append(ValidateConstraint(found, found.mend or statement))
     return PriorityDispatchResult.CONTINUE
 
 

@@ -81,12 +81,14 @@ class Blocker:
 
 @dataclass(frozen=True)
 class Unproved:
-    """A constraint that is there and not validated, or an index that is not valid."""
+    """A constraint that is there and not validated, or an index that is not valid; `mend` where neither a
+    validation nor a rebuild would do: the statement that does."""
 
     table: TableName
     kind: Literal["constraint", "index"]
     name: str
     what: str
+    mend: str = ""
 
 
 class Dialect:

@@ -10,20 +10,22 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from migrator.dialects.base import Unproved
+from migrator.dialects.pg_words import quote
 from migrator.reference import TableName
 
 # The top-level row only: below 18 a partition's row stays unvalidated for ever (conparentid <> 0).
 _QUERY = sa.text("""
-    SELECT 'constraint', conname, contype::text
+    SELECT 'constraint', conname, contype::text, pg_get_constraintdef(oid)
       FROM pg_constraint
      WHERE conrelid = to_regclass(:name)::oid AND NOT convalidated AND conparentid = 0
        AND contype IN ('f', 'c', 'n')
     UNION ALL
-    SELECT 'index', c.relname, ''
+    SELECT 'index', c.relname, '', ''
       FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
      WHERE i.indrelid = to_regclass(:name)::oid AND NOT i.indisvalid
      ORDER BY 1, 2
 """)
+_NOT_ENFORCED = " NOT ENFORCED"  # 18 and later
 _WHAT = {"f": "foreign key", "c": "check", "n": "not-null constraint", "": "index"}
 
 
@@ -34,4 +36,17 @@ def unproved(connection: Connection, table: TableName, quoted: str) -> list[Unpr
         quoted: the table's name as SQL.
     """
     rows = connection.execute(_QUERY, {"name": quoted})
-    return [Unproved(table, kind, str(name), _WHAT[contype]) for kind, name, contype in rows]
+    return [
+        Unproved(table, kind, str(name), _WHAT[contype], _mend(quoted, str(name), definition))
+        for kind, name, contype, definition in rows
+    ]
+
+
+def _mend(table: str, name: str, definition: str) -> str:
+    """What has a constraint that checks nothing check new rows: VALIDATE will not have it (55000), and ALTER
+    CONSTRAINT .. ENFORCED would read the table with everybody locked out. It remains to be validated."""
+    if not definition.endswith(_NOT_ENFORCED):
+        return ""
+    named = f"CONSTRAINT {quote(name)}"
+    there = definition.removesuffix(_NOT_ENFORCED)
+    return f"ALTER TABLE {table} DROP {named}, ADD {named} {there} NOT VALID"

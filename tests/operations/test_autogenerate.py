@@ -60,6 +60,32 @@ def test_a_constraint_that_is_not_validated_is_a_difference(database: Database, 
         assert found == []
 
 
+@pytest.mark.engines("postgresql>=18")
+def test_a_constraint_that_is_not_enforced_is_a_difference(database: Database) -> None:
+    """It checks nothing, and VALIDATE is refused; the statement has it check new rows, after which it is one
+    that is not validated. So is a NOT NULL that is there and not validated."""
+    definition = 'fk_post_user_id_user FOREIGN KEY (user_id) REFERENCES "user" (id) NOT ENFORCED'
+    with database.engine.begin() as connection:
+        Base.metadata.create_all(connection)
+        connection.execute(sa.text("ALTER TABLE post DROP CONSTRAINT fk_post_user_id_user"))
+        connection.execute(sa.text(f"ALTER TABLE post ADD CONSTRAINT {definition}"))
+        connection.execute(sa.text("ALTER TABLE post ALTER user_id DROP NOT NULL"))
+        connection.execute(sa.text("ALTER TABLE post ADD CONSTRAINT nn NOT NULL user_id NOT VALID"))
+    verbs = []
+    for _ in range(2):
+        with _differences(database) as found:
+            verbs.append([str(difference[0]) for difference in found])
+        with database.engine.begin() as connection:
+            for difference in found:
+                connection.execute(sa.text(str(difference[3])))
+    assert [sorted(each) for each in verbs] == [
+        ["enforce_constraint", "validate_constraint"],
+        ["validate_constraint"],
+    ]
+    with _differences(database) as found:
+        assert found == []
+
+
 @pytest.mark.engines("postgresql")
 def test_an_invalid_index_is_a_difference(database: Database) -> None:
     """An index that a failed CONCURRENTLY left is reported; a model that has it sees no other change."""
