@@ -2,7 +2,8 @@
 
 `alembic check` then fails on a foreign key, check or not-null constraint that is there and not
 validated, and on an INVALID index, and says the statement that mends it. An environment of its own opts
-in with `autogenerate_plugins=["alembic.autogenerate.*", "migrator"]`.
+in with `autogenerate_plugins=["alembic.autogenerate.*", "migrator"]`; that our tables are left alone needs no
+opting in.
 """
 
 from __future__ import annotations
@@ -94,14 +95,19 @@ def hide_own_tables(autogen_context: Any, upgrade_ops: Any) -> Any:
 def register(plugin: Any) -> None:
     """Tell Alembic. Called once, by the plugin."""
     from alembic.autogenerate.render import renderers
-    from alembic.util import DispatchPriority
 
     plugin.add_autogenerate_comparator(compare_table, "table", "unproved")
-    plugin.add_autogenerate_comparator(hide_own_tables, "autogenerate", priority=DispatchPriority.LAST)
     renderers.dispatch_for(ValidateConstraint)(_render)
     renderers.dispatch_for(Nothing)(lambda *_: "pass")
     Operations.implementation_for(ValidateConstraint)(_validate)
     Operations.implementation_for(Nothing)(lambda *_: None)
+
+
+def protect(plugin: Any) -> None:
+    """Tell Alembic that our tables are nobody's difference. Called once, by the plugin."""
+    from alembic.util import DispatchPriority
+
+    plugin.add_autogenerate_comparator(hide_own_tables, "autogenerate", priority=DispatchPriority.LAST)
 
 
 def _render(autogen_context: Any, operation: ValidateConstraint) -> list[str]:

@@ -16,3 +16,6 @@ def setup(plugin):  # type: ignore[no-untyped-def]  # naming its type would impo
     operations.register()
     set_operations.register()
     autogenerate.register(plugin)
+    # Within the name that every environment has on unless it says otherwise: a project that never heard of us
+    # must not write itself a revision that drops the quarantine.
+    autogenerate.protect(type(plugin)("alembic.autogenerate.migrator"))

@@ -21,20 +21,22 @@ PLUGINS = ["alembic.autogenerate.*", "migrator"]
 
 
 @contextmanager
-def _differences(database: Database) -> Iterator[list[tuple[object, ...]]]:
+def _differences(database: Database, **options: object) -> Iterator[list[tuple[object, ...]]]:
     with database.engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"autogenerate_plugins": PLUGINS})
+        opts = {"autogenerate_plugins": PLUGINS} | options
+        context = MigrationContext.configure(connection, opts=opts)
         script = produce_migrations(context, Base.metadata)
         assert script.upgrade_ops is not None
         yield list(script.upgrade_ops.as_diffs())
 
 
-def test_our_own_tables_are_nobodys_difference(database: Database) -> None:
-    """A journal in the database makes autogenerate propose nothing."""
+@pytest.mark.parametrize("plugins", [PLUGINS, PLUGINS[:1]], ids=["ours", "an environment's of its own"])
+def test_our_own_tables_are_nobodys_difference(database: Database, plugins: list[str]) -> None:
+    """A journal in the database makes autogenerate propose nothing, also where nobody has told it of us."""
     with database.engine.begin() as connection:
         Base.metadata.create_all(connection)
         journal.ensure(connection)
-    with _differences(database) as found:
+    with _differences(database, autogenerate_plugins=plugins) as found:
         assert found == []
 
 
