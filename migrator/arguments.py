@@ -61,6 +61,21 @@ def _check(known: Sequence[str], names: Iterable[str]) -> None:
             raise UsageError(f"-x {name}= is not known.", hint=f"{meant}Known are: {', '.join(known)}.")
 
 
+def check_near_names(arguments: Mapping[str, Any]) -> None:
+    """The same inside a project's own environment, which may have arguments of its own: refused is what
+    looks like one of ours and is not.
+
+    Raises:
+        UsageError: naming the argument and the one that was meant.
+    """
+    for name in arguments:
+        prefix, dot, column = name.partition(".")
+        near = get_close_matches(prefix, (_SENTINEL[:-1], _PARENT[:-1]) if dot else KNOWN, n=1, cutoff=0.8)
+        meant = f"{near[0]}{dot}{column}" if near else name
+        if name != meant and name not in KNOWN:
+            raise UsageError(f"-x {name}= is not known.", hint=f"Did you mean -x {meant}=?")
+
+
 def settings_from(arguments: Mapping[str, Any], **stated: Any) -> Settings:
     """The settings: what `-x` says, else what the revision states, else environment and defaults."""
     said = {name: value for name, value in arguments.items() if name in _SETTINGS}

@@ -8,7 +8,7 @@ from typing import Any
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 
-from migrator.arguments import policies_from, settings_from
+from migrator.arguments import check_near_names, policies_from, settings_from
 from migrator.errors import UsageError
 from migrator.operate import Policies, operate
 from migrator.operations import ReferenceOperation
@@ -19,11 +19,16 @@ from migrator.sets import restore_together, sweep_together
 
 
 def x_arguments(context: MigrationContext) -> Mapping[str, Any]:
-    """What `-x name=value` said, in whichever environment we are."""
+    """What `-x name=value` said, in whichever environment we are.
+
+    Raises:
+        UsageError: a name is nearly one of ours: `on_nul=delete` must not end in the default.
+    """
     environment = context.environment_context
     if environment is None:
         return {}
     found = environment.get_x_argument(as_dictionary=True)
+    check_near_names(found)
     return {name: value for name, value in found.items() if value is not None}
 
 

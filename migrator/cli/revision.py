@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,10 @@ def command(
     reference = Reference.parse(
         text, nullable=nullable, name=name, on_delete=on_delete, on_update=on_update, index=index
     )
-    null = _policy(on_null, backfill_to, sentinel)
-    dangling = _policy(on_dangling, backfill_to, sentinel)
+    _check(on_null, on_dangling, backfill_to, sentinel)
+    key = None if backfill_to is None else backfill_key(backfill_to, reference)
+    null = _policy(on_null, key, sentinel)
+    dangling = _policy(on_dangling, key, sentinel)
     if nullable and on_null is None:
         null = None
     if dry_run:
@@ -109,11 +112,42 @@ def command(
     click.echo("Look at them, then: migrator plan, alembic upgrade +1", err=True)
 
 
-def _policy(word: str | None, to: str | None, sentinel: tuple[str, ...]) -> Policy | None:
+def backfill_key(text: str, reference: Reference) -> tuple[int | str, ...]:
+    """The key that `--backfill-to` says: commas part it, unless it is one column's, which may hold a comma.
+
+    Raises:
+        UsageError: it has not as many parts as the parent's key.
+    """
+    parts = [text] if len(reference.parent_columns) == 1 else text.split(",")
+    if len(parts) != len(reference.parent_columns):
+        raise UsageError(
+            f"--backfill-to {text} has {len(parts)} value(s), the key of {reference.parent} has "
+            f"{len(reference.parent_columns)}.",
+            hint=f"Write it as --backfill-to {','.join(f'<{column}>' for column in reference.parent_columns)}",
+        )
+    return tuple(map(_plain, parts))
+
+
+def _check(on_null: str | None, on_dangling: str | None, to: str | None, sentinel: tuple[str, ...]) -> None:
+    """Refuse what would be passed over in silence."""
+    said = "--backfill-to" if to is not None else "--sentinel" if sentinel else None
+    if to is not None and sentinel:
+        raise UsageError(
+            "--backfill-to names a row that is there, --sentinel describes one to be made.",
+            hint="Give one of them.",
+        )
+    if said and on_null not in (None, "backfill") and on_dangling not in (None, "backfill"):
+        raise UsageError(
+            f"{said} is given, but neither --on-null nor --on-dangling backfills.",
+            hint="Leave it out, or say --on-dangling backfill.",
+        )
+
+
+def _policy(word: str | None, key: tuple[int | str, ...] | None, sentinel: tuple[str, ...]) -> Policy | None:
     if word not in (None, "backfill"):
         return policy_named(str(word))
-    if to is not None:
-        return Backfill(to=tuple(_key(part) for part in to.split(",")))
+    if key is not None:
+        return Backfill(to=key)
     if sentinel:
         pairs = [pair.partition("=") for pair in sentinel]
         if any(not column or not sep for column, sep, _ in pairs):
@@ -122,8 +156,6 @@ def _policy(word: str | None, to: str | None, sentinel: tuple[str, ...]) -> Poli
     return policy_named(word) if word else None
 
 
-def _key(text: str) -> int | str:
-    try:
-        return int(text)
-    except ValueError:
-        return text
+def _plain(text: str) -> int | str:
+    """A number as a revision would spell it; `01` is a text."""
+    return int(text) if re.fullmatch(r"0|-?[1-9][0-9]*", text) else text

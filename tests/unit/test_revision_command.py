@@ -1,0 +1,50 @@
+"""What `migrator revision` writes, and what it refuses to write."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.operations.reporting import run
+
+COMPOSITE = "city(country, region) -> region(country, code)"
+
+
+@pytest.mark.parametrize(
+    ("reference", "said", "written"),
+    [
+        ("post.user_id -> user.id", "-1", "Backfill(to=-1)"),
+        ("city.region -> region.code", "01", "Backfill(to='01')"),
+        ("book.author -> author.name", "Smith, J", "Backfill(to='Smith, J')"),
+        (COMPOSITE, "CA,01", "Backfill(to=('CA', '01'))"),
+        (COMPOSITE, "CA,10", "Backfill(to=('CA', 10))"),
+    ],
+)
+def test_a_backfill_key_is_written_as_it_was_said(reference: str, said: str, written: str) -> None:
+    """A leading zero stays, and a comma parts the key only where the key has several columns."""
+    ran = run("revision", "-r", reference, "--backfill-to", said, "--dry-run")
+    assert (ran.code, written in ran.out) == (0, True), ran
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("-r", COMPOSITE, "--backfill-to", "CA"), "has 1 value.*--backfill-to <country>,<code>"),
+        (("-r", COMPOSITE, "--backfill-to", "CA,1,2"), "has 3 value"),
+        (
+            ("-r", "a.b -> c.d", "--backfill-to", "1", "--on-null", "delete", "--on-dangling", "delete"),
+            "--backfill-to is given, but neither",
+        ),
+        (
+            ("-r", "a.b -> c.d", "--sentinel", "n=x", "--on-null", "keep", "--on-dangling", "delete"),
+            "--sentinel is given, but neither",
+        ),
+        (("-r", "a.b -> c.d", "--sentinel", "n=x", "--backfill-to", "1"), "Give one of them"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(words: tuple[str, ...], says: str) -> None:
+    """Nothing that was said is passed over in silence."""
+    ran = run("revision", *words, "--dry-run")
+    assert ran.code == 2, ran
+    assert re.search(says, ran.err), ran.err
