@@ -120,10 +120,11 @@ def backfill_key(text: str, reference: Reference) -> tuple[int | str, ...]:
     """
     parts = [text] if len(reference.parent_columns) == 1 else text.split(",")
     if len(parts) != len(reference.parent_columns):
+        wanted = ",".join(f"<{column}>" for column in reference.parent_columns)
         raise UsageError(
             f"--backfill-to {text} has {len(parts)} value(s), the key of {reference.parent} has "
             f"{len(reference.parent_columns)}.",
-            hint=f"Write it as --backfill-to {','.join(f'<{column}>' for column in reference.parent_columns)}",
+            hint=f"Write it as --backfill-to {wanted}",
         )
     return tuple(map(_plain, parts))
 
