@@ -42,7 +42,7 @@ def check_answers(
             if has_no_last_word(chain):
                 _unanswered(connection, questions)
     except sa.exc.DBAPIError as error:
-        if context.dialect.verdict(error) in ("lock-timeout", "deadlock", "lost", "retry"):
+        if context.dialect.verdict(error) in ("lock-timeout", "deadlock", "lost", "retry", "no-room"):
             raise
         line = str(error.orig).strip().splitlines()[0]
         raise Refused(

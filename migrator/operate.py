@@ -145,6 +145,11 @@ def translate(verdict: str, error: sa.exc.DBAPIError) -> MigratorError:
             f"A lock could not be had: {line}",
             hint="Run the same command again: it goes on from where it was.",
         )
+    if verdict == "no-room":
+        return StepFailed(
+            f"The server has no room left: {line}",
+            hint="Make room, then run the same command again: it goes on from where it was.",
+        )
     return StepFailed(line, hint=_MEND)
 
 

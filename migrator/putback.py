@@ -24,7 +24,7 @@ Key = tuple[Any, ...]
 Numbered = tuple[int, Key]
 
 #: What is no fault of the row: the batch as a whole is tried again, or the run ends.
-_NOT_THE_ROW = ("lock-timeout", "deadlock", "retry", "lost", "denied")
+_NOT_THE_ROW = ("lock-timeout", "deadlock", "retry", "lost", "denied", "no-room")
 
 
 def undelete(connection: Connection, dialect: Dialect, fit: Fit, rows: Sequence[Numbered]) -> list[int]:

@@ -22,7 +22,9 @@ from migrator.reference import Reference, TableName, short_name
 from migrator.settings import Settings
 
 #: What an exception of the driver means to the runner.
-Verdict = Literal["lock-timeout", "deadlock", "violation", "lost", "duplicate", "denied", "retry", "other"]
+Verdict = Literal[
+    "lock-timeout", "deadlock", "violation", "lost", "duplicate", "denied", "retry", "no-room", "other"
+]
 
 
 def keys_bound(keys: Sequence[Any]) -> Any:

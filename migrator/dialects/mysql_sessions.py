@@ -57,6 +57,9 @@ _VERDICTS: dict[Verdict, frozenset[int]] = {
     | frozenset({2055, 4031}),
     "duplicate": frozenset({1050, 1060, 1061, 1022, 1359, 1826}),
     "denied": frozenset({1044, 1045, 1142, 1143, 1227, 1290, 1370, 1410, 1419, 1698, 1792, 1836}),
+    # Disk (1021, 1114, 3675) and memory. MariaDB's word for a table it has no room to create, 1005, is also
+    # its word for many another reason.
+    "no-room": frozenset({1021, 1037, 1038, 1041, 1114, 3675}),
 }
 _BY_NUMBER = {number: verdict for verdict, numbers in _VERDICTS.items() for number in numbers}
 

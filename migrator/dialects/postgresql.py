@@ -50,6 +50,8 @@ _VERDICTS: Final[dict[str, Verdict]] = {
     "57P02": "lost",
     "57P03": "lost",
     "57P05": "lost",
+    "53100": "no-room",
+    "53200": "no-room",
 }
 
 _PASSING: Final = 0.5

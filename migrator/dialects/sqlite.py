@@ -25,7 +25,9 @@ _VERDICTS: dict[int, Verdict] = {
     3: "denied",  # PERM
     5: "lock-timeout",  # BUSY
     6: "lock-timeout",  # LOCKED
+    7: "no-room",  # NOMEM
     8: "denied",  # READONLY
+    13: "no-room",  # FULL
     14: "lost",  # CANTOPEN
     19: "violation",  # CONSTRAINT
     23: "denied",  # AUTH

@@ -1,5 +1,5 @@
-"""The server dies in the middle of a batch, is made read-only, or has no room left: the run ends with one
-line that says how to go on, and going on loses nothing and doubles nothing."""
+"""The server dies in the middle of a batch, or is made read-only: the run ends with one line that says how to
+go on, and going on loses nothing and doubles nothing."""
 
 from __future__ import annotations
 
@@ -22,9 +22,6 @@ from tests.crash.running import blog, swept, upgrade
 from tests.crash.states import settled
 from tests.crash.test_connection_cut import ONE_BY_ONE, quoted
 from tests.operations.lifecycle import DOWN, UP, alembic, assert_same, picture, run
-from tests.servers.containers import start_server
-from tests.servers.recipes import recipe_for
-from tests.servers.server import Server
 from tests.servers.urls import with_password
 
 POLICIES = (DELETED_AUTHOR, Delete())
@@ -149,83 +146,6 @@ def ask(url: str, statement: str) -> None:
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql("SET default_transaction_read_only = off")
         connection.exec_driver_sql(statement)
-
-
-@pytest.mark.engines("sqlite")
-def test_an_sqlite_file_that_is_full(database: Database) -> None:
-    """Each batch that finds no room is undone, exit code 1, one line; with a little more room the same
-    command comes a little further, to its end."""
-    blog(database)
-    with database.engine.begin() as connection:
-        connection.execute(sa.text("UPDATE post SET body = :body"), {"body": "x" * 20_000})
-        pages = int(connection.exec_driver_sql("PRAGMA page_count").scalar_one())
-    start = picture(database)
-    room = 0
-
-    def bound(connection: Any, _record: Any) -> None:
-        connection.execute(f"PRAGMA max_page_count={pages + room}")
-
-    come: list[int] = []
-    said: set[str] = set()
-    sa.event.listen(database.engine, "connect", bound)
-    try:
-        while swept(database) < 9:
-            try:
-                sweep(database)
-            except StepFailed as error:
-                said.add(error.message)
-                come.append(swept(database))
-            room += 3
-    finally:
-        sa.event.remove(database.engine, "connect", bound)
-    assert {each.partition("failed: ")[2] or each for each in said} == {"database or disk is full"}
-    assert come == sorted(come)
-    assert any(0 < orphans < 9 for orphans in come)
-    finish_and_take_back(database, start)
-
-
-@pytest.fixture
-def small_server(engine_id: str) -> Iterator[Server]:
-    """With a disk of four megabytes at /small."""
-    server = start_server(recipe_for(engine_id), dedicated=True, small_disk="4m")
-    yield server
-    server.remove()
-
-
-@pytest.mark.engines("postgresql-18")
-def test_a_server_whose_disk_is_full(small_server: Server) -> None:
-    """What is ours lies on a disk that something else fills: each batch that finds no room is undone. The
-    more of it is taken away, the further the same command comes, to its end."""
-
-    def inside(command: str) -> None:
-        assert small_server.machine is not None
-        code, out, messages = small_server.machine.run(["bash", "-s"], {}, command)
-        assert code == 0, out + messages
-
-    inside("install -d -o postgres -m 700 /small/ours && head -c 3900K /dev/zero > /small/filler")
-    with small_server.new_database() as database:
-        blog(database)
-        ask(small_server.url, "CREATE TABLESPACE small LOCATION '/small/ours'")
-        ask(small_server.url, f"ALTER DATABASE {database.name} SET default_tablespace = small")
-        with database.engine.begin() as connection:  # no two the same: they would be compressed away
-            body = "(SELECT string_agg(md5(post.id || ' ' || n), '') FROM generate_series(1, 1000) n)"
-            connection.exec_driver_sql(f"UPDATE post SET body = {body}")
-        start = picture(database)
-        come: list[int] = []
-        said: set[str] = set()
-        while swept(database) < 9:
-            try:
-                sweep(database)
-            except StepFailed as error:
-                said.add(error.message)
-                come.append(swept(database))
-            assert len(come) < 60, said
-            inside("truncate -s -100K /small/filler")
-        assert all("No space left on device" in each for each in said), said
-        assert come == sorted(come)
-        assert any(0 < orphans < 9 for orphans in come)
-        inside("rm /small/filler")
-        finish_and_take_back(database, start)
 
 
 @pytest.mark.engines("sqlite")
