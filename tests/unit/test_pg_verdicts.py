@@ -44,6 +44,7 @@ def dialect() -> PostgreSQL:
         ("57P01", "lost"),
         ("08006", "lost"),
         ("57014", "other"),
+        ("53100", "no-room"),
         ("42809", "other"),
     ],
 )
