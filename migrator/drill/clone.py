@@ -18,6 +18,9 @@ from migrator.drill.sample import Sampling
 from migrator.errors import MigratorError, StepFailed
 from migrator.fingerprint import Fingerprint, compare, schema_text, take
 
+#: Connections that read for a fingerprint.
+_AT_ONCE = 4
+
 
 @dataclass(frozen=True)
 class Clone:
@@ -94,24 +97,28 @@ def drop_leftovers(source: URL) -> list[Leftover]:
     return gone
 
 
-def fingerprint(url: URL) -> Fingerprint:
-    """The fingerprint of a database, taken on a connection of its own."""
+def fingerprint(url: URL, *, still: bool) -> Fingerprint:
+    """The fingerprint of a database, taken on connections of its own.
+
+    Args:
+        still: nobody writes to it: a copy. MySQL and MariaDB then read on several connections at once.
+    """
     engine = make_engine(url)
     try:
-        return take(engine)
+        return take(engine, connections=_AT_ONCE, still=still)
     finally:
         engine.dispose()
 
 
 def _proved(cloner: Cloner, source: URL, url: URL) -> tuple[Fingerprint, bool]:
     """The copy's fingerprint, once it is seen to be the source's."""
-    copy = fingerprint(url)
-    original = _without(fingerprint(source), cloner)
+    copy = fingerprint(url, still=True)
+    original = _without(fingerprint(source, still=False), cloner)
     differences = compare(original, _without(copy, cloner))
     if not differences:
         return copy, False
     # Was the copy bad, or did the application write to the source while it was being copied?
-    again = _without(fingerprint(source), cloner)
+    again = _without(fingerprint(source, still=False), cloner)
     schema = [one for one in compare(again, _without(copy, cloner)) if one.kind == "schema"]
     if original.identical(again) or schema:
         first = schema[0] if schema else differences[0]
@@ -124,7 +131,7 @@ def _proved(cloner: Cloner, source: URL, url: URL) -> tuple[Fingerprint, bool]:
 
 def _alike(cloner: Cloner, source: URL, url: URL) -> tuple[Fingerprint, bool]:
     """The sample's fingerprint, once its schema is seen to be the source's."""
-    copy = fingerprint(url)
+    copy = fingerprint(url, still=True)
     engine = make_engine(source)
     try:
         # Without the rows: there may be too many of them, which is why a sample was asked for.

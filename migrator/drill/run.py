@@ -157,7 +157,7 @@ def _spare(request: Request, worked_on: Environment) -> Iterator[tuple[URL, Fing
             yield clone.url, clone.print
             return
         Environment(worked_on.ini, clone.url, worked_on.arguments).go("down", request.origin)
-        yield clone.url, fingerprint(clone.url)
+        yield clone.url, fingerprint(clone.url, still=True)
 
 
 def _path(where: Environment, request: Request) -> tuple[str, Any]:

@@ -132,7 +132,7 @@ class Stage:
 
     def fingerprint(self) -> Fingerprint:
         """The database as it is now."""
-        return fingerprint(self.url)
+        return fingerprint(self.url, still=not self.wishes.in_place)
 
     def compared(self, before: Fingerprint, after: Fingerprint) -> tuple[Difference, ...]:
         """What differs, rows named even where the tables are too big for each row's digest to be kept.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import Any, NamedTuple
 
+import sqlalchemy as sa
 from sqlalchemy import Connection, FromClause, column, func, literal_column, select, table
 
 from migrator.fingerprint.model import KeyValue, PartDigest, Shape
@@ -43,6 +44,27 @@ class Backend(ABC):
     """One kind of database. Instances hold no state; every method wants the settings `snapshot` makes."""
 
     name: str
+    #: Whether a table is read faster in ranges of its key, each on a connection of its own.
+    splits: bool = False
+
+    @contextmanager
+    def beside(self, connection: Connection, count: int, *, still: bool) -> Iterator[Sequence[Connection]]:
+        """Further connections that see what this one's snapshot sees; none where the server knows no way.
+
+        Args:
+            connection: inside its snapshot.
+            count: as many are wanted; fewer may be had.
+            still: whether nobody writes, so that any two snapshots are the same.
+        """
+        yield ()
+
+    def session(self, connection: Connection) -> int:
+        """The number by which the server knows a connection."""
+        raise NotImplementedError  # asked only of who has others beside it
+
+    def call_off(self, connection: Connection, session: int) -> None:
+        """End the statement that another session runs, if it runs one."""
+        raise NotImplementedError
 
     @abstractmethod
     def snapshot(self, connection: Connection) -> AbstractContextManager[None]:
@@ -66,9 +88,18 @@ class Backend(ABC):
 
     @abstractmethod
     def part_sums(
-        self, connection: Connection, shape: Shape, part_count: int
+        self,
+        connection: Connection,
+        shape: Shape,
+        part_count: int,
+        between: tuple[int, int] | None = None,
     ) -> Iterator[tuple[int, PartDigest]]:
-        """Yield the number and the sums of every part that has rows, in one pass over the table."""
+        """Yield the number and the sums of every part that has rows, in one pass over the table.
+
+        Args:
+            between: of a table with an integer key, the lowest and the highest key to read; asked for only
+                where `splits` says so.
+        """
 
     @abstractmethod
     def row_sums(
@@ -95,3 +126,18 @@ class Backend(ABC):
         key = source.c[shape.key[0]]
         low, high = connection.execute(select(func.min(key), func.max(key))).one()
         return None if low is None else (int(low), int(high))
+
+
+@contextmanager
+def opened(
+    connection: Connection, count: int, snapshot: Callable[[Connection], AbstractContextManager[None]]
+) -> Iterator[Sequence[Connection]]:
+    """Connections like this one, each inside the snapshot it is given; as many as the server lets in."""
+    with ExitStack() as stack:
+        found: list[Connection] = []
+        with suppress(sa.exc.DBAPIError):
+            while len(found) < count:
+                other = stack.enter_context(connection.engine.connect())
+                stack.enter_context(snapshot(other))
+                found.append(other)
+        yield found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 from sqlalchemy import Connection
 
@@ -56,20 +58,86 @@ def find_shape(backend: Backend, connection: Connection, name: str) -> Shape:
     return found[0]
 
 
+#: What reading a piece gives: sums by part, or the rows one by one.
+Found = dict[int, PartDigest] | list[RowSums]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What one statement reads.
+
+    Args:
+        between: the lowest and the highest key of it; None for all of the table.
+        keeps_rows: whether a digest per row is kept.
+    """
+
+    shape: Shape
+    between: tuple[int, int] | None = None
+    keeps_rows: bool = False
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A table in pieces."""
+
+    shape: Shape
+    key_range: tuple[int, int] | None
+    pieces: tuple[Piece, ...]
+
+
 def digest_table(
     backend: Backend, connection: Connection, shape: Shape, *, parts: int, row_limit: int
 ) -> TableDigest:
     """Digest one table inside a snapshot that is open already; see `data_digest`."""
-    if not shape.columns:
+    table = cut(backend, connection, shape, row_limit=row_limit)
+    return put_together(table, parts, [read(backend, connection, piece, parts) for piece in table.pieces])
+
+
+def cut(backend: Backend, connection: Connection, shape: Shape, *, row_limit: int, ways: int = 1) -> Cut:
+    """Look how big a table is, and cut a big one into ranges of its key.
+
+    Args:
+        ways: how many can work at it at once.
+    """
+    key_range = backend.key_range(connection, shape) if shape.columns else None
+    if shape.columns and backend.rows_up_to(connection, shape, row_limit + 1) <= row_limit:
+        return Cut(shape, key_range, (Piece(shape, keeps_rows=True),))
+    if key_range is None or ways == 1:
+        return Cut(shape, key_range, (Piece(shape),))
+    low, high = key_range
+    # More pieces than ways: keys have gaps, and some pieces are done long before others.
+    count = min(ways * 4, high - low + 1)
+    edges = [low + (high - low + 1) * at // count for at in range(count + 1)]
+    ranges = [(first, after - 1) for first, after in pairwise(edges)]
+    return Cut(shape, key_range, tuple(Piece(shape, between) for between in ranges))
+
+
+def read(backend: Backend, connection: Connection, piece: Piece, parts: int) -> Found:
+    """Read one piece, in one pass over it."""
+    if not piece.shape.columns:
         # PostgreSQL allows a table without columns; its rows can only be counted.
-        count = backend.rows_up_to(connection, shape, 2**62)
-        return _digest(shape, None, parts, {0: PartDigest(count, 0, 0, ())}, None)
-    key_range = backend.key_range(connection, shape)
-    if backend.rows_up_to(connection, shape, row_limit + 1) > row_limit:
-        sums = dict(backend.part_sums(connection, shape, parts))
-        return _digest(shape, key_range, parts, sums, None)
-    rows = list(backend.row_sums(connection, shape, parts))
-    return _digest(shape, key_range, parts, add_up(rows), row_digests(rows))
+        return {0: PartDigest(backend.rows_up_to(connection, piece.shape, 2**62), 0, 0, ())}
+    if piece.keeps_rows:
+        return list(backend.row_sums(connection, piece.shape, parts))
+    return dict(backend.part_sums(connection, piece.shape, parts, piece.between))
+
+
+def put_together(table: Cut, parts: int, found: Sequence[Found]) -> TableDigest:
+    """A table's digest from its pieces, in any order."""
+    if len(found) == 1 and isinstance(found[0], list):
+        return _digest(table.shape, table.key_range, parts, add_up(found[0]), row_digests(found[0]))
+    sums: dict[int, PartDigest] = {}
+    for each in found:
+        assert isinstance(each, dict)
+        for part, more in each.items():
+            had = sums.get(part)
+            sums[part] = more if had is None else _added(had, more)
+    return _digest(table.shape, table.key_range, parts, sums, None)
+
+
+def _added(one: PartDigest, other: PartDigest) -> PartDigest:
+    columns = tuple((a + b) % WORD for a, b in zip(one.columns, other.columns, strict=True))
+    return PartDigest(one.rows + other.rows, one.total + other.total, one.keyed + other.keyed, columns)
 
 
 def add_up(rows: Iterable[RowSums]) -> dict[int, PartDigest]:

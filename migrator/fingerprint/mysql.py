@@ -27,9 +27,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.mysql import INTEGER
 
-from migrator.fingerprint.backend import Backend, Fact, RowSums
+from migrator.fingerprint.backend import Backend, Fact, RowSums, opened
 from migrator.fingerprint.model import HASH_BITS, KEY_BITS, WORD, ColumnShape, KeyValue, PartDigest, Shape
 from migrator.fingerprint.mysql_schema import AUTO_INCREMENT, check_facts, described_facts
+from migrator.plainsql import number_sql
 
 INTEGERS: Final = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint"})
 FLOATS: Final = frozenset({"float", "double"})
@@ -64,6 +65,26 @@ class MySQL(Backend):
 
     # AUTO_INCREMENT is otherwise what it was when it was last asked for, up to a day ago.
     extra_settings: Mapping[str, str] = {"information_schema_stats_expiry": "0"}
+
+    splits = True
+
+    @contextmanager
+    def beside(self, connection: Connection, count: int, *, still: bool) -> Iterator[Sequence[Connection]]:
+        """See `Backend.beside`. A snapshot cannot be shared, and FLUSH TABLES WITH READ LOCK, under which
+        several are the same, would hold up the application: so only where nobody writes."""
+        if not still:
+            yield ()
+            return
+        with opened(connection, count, self.snapshot) as others:
+            yield others
+
+    def session(self, connection: Connection) -> int:
+        """See `Backend.session`."""
+        return int(connection.exec_driver_sql("SELECT CONNECTION_ID()").scalar_one())
+
+    def call_off(self, connection: Connection, session: int) -> None:
+        """See `Backend.call_off`."""
+        connection.exec_driver_sql(f"KILL QUERY {session}")
 
     @contextmanager
     def snapshot(self, connection: Connection) -> Iterator[None]:
@@ -111,7 +132,11 @@ class MySQL(Backend):
         return sorted(shapes, key=lambda shape: shape.name)
 
     def part_sums(
-        self, connection: Connection, shape: Shape, part_count: int
+        self,
+        connection: Connection,
+        shape: Shape,
+        part_count: int,
+        between: tuple[int, int] | None = None,
     ) -> Iterator[tuple[int, PartDigest]]:
         """Group the hashes by part."""
         source: Any = self.source(shape)
@@ -120,6 +145,9 @@ class MySQL(Backend):
         part = (number % literal_column(str(part_count))).label("migrator_part")
         cells = [func.sum(cell) for cell in _cells(shape, source)]
         statement = select(part, func.count(), func.sum(packed), *cells).group_by(part)
+        if between is not None:
+            key = source.c[shape.key[0]]
+            statement = statement.where(key.between(number_sql(between[0]), number_sql(between[1])))
         for part_number, rows, both, *sums in connection.execute(statement):
             keyed, total = divmod(int(both), SHIFT)
             columns = tuple(int(value) % WORD for value in sums)

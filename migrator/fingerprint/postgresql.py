@@ -31,7 +31,7 @@ from sqlalchemy import (
 )
 
 from migrator.errors import UsageError
-from migrator.fingerprint.backend import Backend, Fact, RowSums
+from migrator.fingerprint.backend import Backend, Fact, RowSums, opened
 from migrator.fingerprint.model import HASH_BITS, KEY_BITS, WORD, ColumnShape, PartDigest, Shape
 from migrator.fingerprint.postgresql_objects import OBJECT_FACTS, SEQUENCES
 from migrator.fingerprint.postgresql_tables import TABLE_FACTS
@@ -83,8 +83,27 @@ class PostgreSQL(Backend):
     name = "postgresql"
 
     @contextmanager
-    def snapshot(self, connection: Connection) -> Iterator[None]:
-        """One REPEATABLE READ, READ ONLY transaction, or a savepoint of the caller's.
+    def beside(self, connection: Connection, count: int, *, still: bool) -> Iterator[Sequence[Connection]]:
+        """See `Backend.beside`. The snapshot is exported and holds as long as our transaction."""
+        if connection.in_nested_transaction():  # the server exports no snapshot from inside a savepoint
+            yield ()
+            return
+        exported = connection.execute(text("SELECT pg_export_snapshot()")).scalar_one()
+        with opened(connection, count, lambda other: self.snapshot(other, of=exported)) as others:
+            yield others
+
+    def session(self, connection: Connection) -> int:
+        """See `Backend.session`."""
+        return int(connection.execute(text("SELECT pg_backend_pid()")).scalar_one())
+
+    def call_off(self, connection: Connection, session: int) -> None:
+        """See `Backend.call_off`."""
+        connection.execute(text("SELECT pg_cancel_backend(:pid)"), {"pid": session})
+
+    @contextmanager
+    def snapshot(self, connection: Connection, *, of: str | None = None) -> Iterator[None]:
+        """One REPEATABLE READ, READ ONLY transaction, or a savepoint of the caller's; seeing what the
+        transaction sees that exported the snapshot `of`, if that is given.
 
         The settings are local to it and gone afterwards. Raises UsageError on an autocommit connection,
         where they would not outlive the statement that makes them.
@@ -94,6 +113,9 @@ class PostgreSQL(Backend):
         try:
             if not inside:
                 connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+            if of is not None:
+                # The server's own word for it, which takes no parameter.
+                connection.execute(text(f"SET TRANSACTION SNAPSHOT '{of}'"))
             connection.execute(SETTINGS)
             if connection.execute(text("SELECT current_setting('search_path')")).scalar_one() != "pg_catalog":
                 raise UsageError("a fingerprint wants a transaction: pass a connection without AUTOCOMMIT")
@@ -129,7 +151,11 @@ class PostgreSQL(Backend):
         return shapes
 
     def part_sums(
-        self, connection: Connection, shape: Shape, part_count: int
+        self,
+        connection: Connection,
+        shape: Shape,
+        part_count: int,
+        between: tuple[int, int] | None = None,
     ) -> Iterator[tuple[int, PartDigest]]:
         """Group the hashes by part; the server runs it in parallel, every function here is parallel safe."""
         hashed = self._hashed(shape).subquery()

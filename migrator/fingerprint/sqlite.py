@@ -116,7 +116,11 @@ class SQLite(Backend):
         return shapes
 
     def part_sums(
-        self, connection: Connection, shape: Shape, part_count: int
+        self,
+        connection: Connection,
+        shape: Shape,
+        part_count: int,
+        between: tuple[int, int] | None = None,
     ) -> Iterator[tuple[int, PartDigest]]:
         """Add up in one pass, memory bounded by the number of parts."""
         sums: dict[int, tuple[int, ...]] = {}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
 
 from sqlalchemy import Connection, Engine
 
-from migrator.fingerprint.data import digest_table
 from migrator.fingerprint.model import DEFAULT_PARTS, DEFAULT_ROW_LIMIT, Fingerprint
 from migrator.fingerprint.registry import backend_for
 from migrator.fingerprint.schema import collect, named
+from migrator.fingerprint.together import digest_tables
 from migrator.naming import is_own_table
 
 
@@ -21,6 +22,8 @@ def take(
     ignore: Callable[[str], bool] = is_own_table,
     parts: int = DEFAULT_PARTS,
     row_limit: int = DEFAULT_ROW_LIMIT,
+    connections: int = 1,
+    still: bool = False,
 ) -> Fingerprint:
     """Fingerprint schema and data inside one read-only snapshot, which is rolled back at the end.
 
@@ -30,6 +33,10 @@ def take(
         schema, ignore: see `schema_text`.
         only_tables: nothing but these, by bare name or as schema.table.
         parts, row_limit: see `data_digest`.
+        connections: on so many at once, besides the first, where the server lets several see the same:
+            PostgreSQL does, MySQL and MariaDB only if `still`. They read a big table in ranges of its key;
+            PostgreSQL has workers of its own for that, and SQLite is read on the one connection.
+        still: nobody writes to it: a copy, say.
 
     Raises:
         UsageError: an autocommit connection to PostgreSQL, or a database there is no module for.
@@ -46,6 +53,8 @@ def take(
                 ignore=ignore,
                 parts=parts,
                 row_limit=row_limit,
+                connections=connections,
+                still=still,
             )
     backend = backend_for(source)
     with backend.snapshot(source):
@@ -55,13 +64,15 @@ def take(
             if not ignore(shape.name)
             and (only_tables is None or named(only_tables, shape.schema, shape.name))
         ]
+        with ExitStack() as stack:
+            others: Sequence[Connection] = ()
+            if connections > 1:
+                others = stack.enter_context(backend.beside(source, connections, still=still))
+            tables = digest_tables(backend, source, others, shapes, parts=parts, row_limit=row_limit)
         return Fingerprint(
             dialect=backend.name,
             schema=collect(backend, source, schema=schema, ignore=ignore, only=only_tables),
-            tables={
-                shape.label: digest_table(backend, source, shape, parts=parts, row_limit=row_limit)
-                for shape in shapes
-            },
+            tables=tables,
             counters={
                 name: value
                 for name, value in backend.counters(source, schema).items()
