@@ -5,11 +5,12 @@ is at work. Everything is read; nothing is tried out.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from migrator.bytesize import bytes_told
 from migrator.catalog import Facts, Server, Table
 from migrator.dialects.base import Blocker, Problem
 from migrator.dialects.mysql_definition import literal, quote
@@ -247,28 +248,34 @@ def _room(connection: Connection, facts: Facts, variables: Mapping[str, str]) ->
     """The rebuild writes the table once more beside itself. Only MariaDB's DISKS plugin can say how
     much is free; elsewhere a large table is worth a word."""
     needed = facts.child.bytes or 0
-    try:
-        values = {"directory": variables.get("datadir", "/")}
-        free = connection.scalar(sa.text(_DISK), values)
-    except sa.exc.DBAPIError as error:
-        if error.connection_invalidated:
-            raise
-        free = None
-    if free is not None and int(free) < needed * 1.2:
+    free = free_at(connection, variables.get("datadir", "/"))
+    if free is not None and free < needed * 1.2:
         yield Problem(
             "refuse",
             "no-room",
-            f"The rebuild of {facts.child.name} needs about {_size(needed * 1.2)}; {_size(free)} are free.",
+            f"The rebuild of {facts.child.name} needs about {bytes_told(needed * 1.2)}; "
+            f"{bytes_told(free)} are free.",
             f"Make room where {variables.get('datadir')} is.",
         )
     elif free is None and needed > _WORTH_A_WORD:
         yield Problem(
             "warn",
             "room-unknown",
-            f"The rebuild of {facts.child.name} needs about {_size(needed * 1.2)} where "
+            f"The rebuild of {facts.child.name} needs about {bytes_told(needed * 1.2)} where "
             f"{variables.get('datadir')} is; this server does not say how much is free there.",
             "Look with df before you go on.",
         )
+
+
+def free_at(connection: Connection, directory: str) -> int | None:
+    """The bytes free on the server's disk, by MariaDB's DISKS plugin; None where there is none."""
+    try:
+        free = connection.scalar(sa.text(_DISK), {"directory": directory})
+    except sa.exc.DBAPIError as error:
+        if error.connection_invalidated:
+            raise
+        return None
+    return None if free is None else int(free)
 
 
 def _online_log(facts: Facts, variables: Mapping[str, str], status: Mapping[str, str]) -> Iterator[Problem]:
@@ -282,7 +289,8 @@ def _online_log(facts: Facts, variables: Mapping[str, str], status: Mapping[str,
             "warn",
             "online-log",
             f"The rebuild of {facts.child.name} may overflow innodb_online_alter_log_max_size "
-            f"({_size(limit)}): at this server's average rate about {_size(expected)} are written meanwhile.",
+            f"({bytes_told(limit)}): at this server's average rate about {bytes_told(expected)} are written "
+            "meanwhile.",
             f"SET GLOBAL innodb_online_alter_log_max_size = {int(expected * 4)};",
         )
 
@@ -306,12 +314,3 @@ def _replicas(connection: Connection, facts: Facts) -> Iterator[Problem]:
 
 def _where(table: Table) -> tuple[str, str]:
     return str(table.extra["database"]), str(table.extra["stored_name"])
-
-
-def _size(count: Any) -> str:
-    number = float(count)
-    for unit in ("B", "KB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}"
-        number /= 1000
-    return f"{number:.1f} TB"

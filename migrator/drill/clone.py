@@ -34,6 +34,7 @@ class Clone:
         print: its fingerprint, which is the source's.
         live: whether the source was written to meanwhile, so that the rows could not be compared.
         sample: what part of the source it is; None for all of it.
+        note: about the room for it, where that could not be known.
     """
 
     url: URL
@@ -43,6 +44,7 @@ class Clone:
     print: Fingerprint
     live: bool
     sample: Sampled | None = None
+    note: str | None = None
 
 
 @contextmanager
@@ -56,10 +58,13 @@ def cloned(source: URL, *, keep: bool = False, sampling: Sampling | None = None)
         sampling: copy a part of it only.
 
     Raises:
-        Refused: it cannot be copied.
+        Refused: it cannot be copied, or there is no room for a copy.
         StepFailed: the copy is not the same as the source.
     """
     cloner = cloner_for(source)
+    note = None
+    if sampling is None or cloner.samples_a_copy:
+        note = cloner.room().check(str(source.database))
     name = new_name()
     began = time.monotonic()
     with cloner.claim(name):
@@ -71,7 +76,7 @@ def cloned(source: URL, *, keep: bool = False, sampling: Sampling | None = None)
                 url, method, sample = cloner.sample(name, sampling)
             with cloner.occupy(name):
                 found, live = _proved(cloner, source, url) if sample is None else _alike(cloner, source, url)
-                yield Clone(url, name, method, time.monotonic() - began, found, live, sample)
+                yield Clone(url, name, method, time.monotonic() - began, found, live, sample, note)
         finally:
             if not keep:
                 # The error that brought us here, if there was one, matters more than one in tidying up.

@@ -6,9 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
 
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
-
 from migrator import journal
 from migrator.catalog import Facts
 from migrator.dialects import Dialect
@@ -26,29 +23,8 @@ from migrator.plan import (
     validate_plan,
 )
 
-_SIZE: Final = {
-    "sqlite": "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
-    "postgresql": "SELECT pg_database_size(current_database())",
-    # Allocated, not used: what the statistics say may be a day old.
-    "mysql": "SELECT SUM(file_size) FROM information_schema.innodb_tablespaces "
-    "WHERE name LIKE CONCAT(REPLACE(REPLACE(DATABASE(), '\\\\', '\\\\\\\\'), '_', '\\\\_'), '/%')",
-    "mariadb": "SELECT SUM(file_size) FROM information_schema.innodb_sys_tablespaces "
-    "WHERE name LIKE CONCAT(REPLACE(REPLACE(DATABASE(), '\\\\', '\\\\\\\\'), '_', '\\\\_'), '/%')",
-}
-
 #: How a step's `blocks` begins when it keeps nobody waiting who reads or writes rows.
 _HARMLESS: Final = ("nothing", "nobody", "no reader")
-
-
-def size(connection: Connection) -> int | None:
-    """The bytes a database takes; None where the role may not know. The connection is in autocommit mode."""
-    dialect = connection.dialect
-    name = "mariadb" if getattr(dialect, "is_mariadb", False) else dialect.name
-    try:
-        found = connection.execution_options(no_parameters=True).exec_driver_sql(_SIZE[name]).scalar()
-    except (KeyError, sa.exc.DBAPIError):
-        return None
-    return int(found) if found is not None else None
 
 
 def with_locks(stage: Stage, steps: tuple[RevisionStep, ...]) -> tuple[RevisionStep, ...]:

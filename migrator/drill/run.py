@@ -120,6 +120,8 @@ def _place(
     tell("copying the database")
     with cloned(request.url, keep=request.keep, sampling=request.sampling) as clone:
         notes = [f"Copied in {clone.seconds:.1f} s: {clone.method}."]
+        if clone.note:
+            notes.append(clone.note)
         if clone.live:
             notes.append("The source was written to meanwhile: the copy's rows could not be compared.")
         # Taken down first, it begins elsewhere than the source.

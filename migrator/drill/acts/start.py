@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from migrator.drill.acts.base import Act, Outcome, plural
-from migrator.drill.cost import size
+from migrator.drill.room import size
 from migrator.drill.rows import own_tables
 from migrator.drill.stage import Stage
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from migrator.drill.acts.base import Act, Outcome, plural
-from migrator.drill.cost import cost, extrapolated, size, with_locks
+from migrator.drill.cost import cost, extrapolated, with_locks
+from migrator.drill.room import size
 from migrator.drill.rows import sentinels, set_aside
 from migrator.drill.stage import Stage
 from migrator.known import from_journal

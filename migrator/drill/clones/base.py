@@ -15,6 +15,7 @@ from sqlalchemy.engine import URL, Connection
 
 from migrator.connect import make_engine
 from migrator.drill.model import Sampled
+from migrator.drill.room import Room, size
 from migrator.drill.sample import Sampling, thin_out
 
 PREFIX: Final = "migrator_drill_"
@@ -46,6 +47,8 @@ class Cloner(ABC):
     def __init__(self, source: URL) -> None:
         self.source = source
 
+    #: Whether a sample is thinned out from a copy of everything.
+    samples_a_copy: bool = True
     #: Objects of the source that a copy is not given, by their kind in a fingerprint.
     left_out: Collection[str] = ()
 
@@ -58,6 +61,24 @@ class Cloner(ABC):
 
         Raises:
             Refused: it cannot be made, with the way out.
+        """
+
+    def room(self) -> Room:
+        """What a copy needs and what there is. Reads only."""
+        engine = make_engine(self.source, read_only=True)
+        try:
+            with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                free, where = self.free(connection)
+                return Room(size(connection), free, where)
+        finally:
+            engine.dispose()
+
+    @abstractmethod
+    def free(self, connection: Connection) -> tuple[int | None, str]:
+        """The bytes that are free where a copy would be, None where that cannot be known; and where that is.
+
+        Args:
+            connection: to the source.
         """
 
     def sample(self, name: str, wish: Sampling) -> tuple[URL, str, Sampled]:

@@ -10,14 +10,17 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
+from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection
 
 from migrator.connect import make_engine
+from migrator.dialects.mysql_environment import free_at
 from migrator.drill.clones.base import PREFIX, Cloner, Leftover, created
 from migrator.drill.clones.mysql_copy import Copy, quoted
 from migrator.drill.model import Sampled
+from migrator.drill.room import free_beside
 from migrator.drill.sample import Sample, Sampling
 from migrator.errors import Refused
 
@@ -34,6 +37,7 @@ class MySQLCloner(Cloner):
 
     # An event would go off in the copy as well.
     left_out = ("event",)
+    samples_a_copy = False
 
     def clone(self, name: str) -> tuple[URL, str]:
         """See `Cloner.clone`. Reads without locking; the source must not be altered meanwhile."""
@@ -49,6 +53,16 @@ class MySQLCloner(Cloner):
             except sa.exc.DBAPIError as error:
                 raise self._not_copied(error) from error
         return self.source.set(database=name), "a copy in plain SQL, table by table"
+
+    def free(self, connection: Connection) -> tuple[int | None, str]:
+        """See `Cloner.free`. MariaDB says it with its DISKS plugin; else it is known where the server's disk
+        is this machine's and its files can be seen."""
+        directory = str(connection.exec_driver_sql("SELECT @@datadir").scalar_one())
+        where = f"where the server keeps its data ({directory})"
+        free = free_at(connection, directory)
+        if free is None:
+            free = free_beside(Path(directory, "auto.cnf"), holds=_uuid(connection))
+        return free, where
 
     def sample(self, name: str, wish: Sampling) -> tuple[URL, str, Sampled]:
         """See `Cloner.sample`. Only the sample's rows are copied, in plain SQL."""
@@ -169,6 +183,14 @@ class MySQLCloner(Cloner):
                     f"The copy could not be made with {os.path.basename(dump)}: "
                     f"{lines[-1] if lines else 'no message'}. The source was not changed."
                 )
+
+
+def _uuid(connection: Connection) -> str:
+    """What MySQL's auto.cnf has in it; of MariaDB, which has no such file, its version."""
+    try:
+        return str(connection.exec_driver_sql("SELECT @@server_uuid").scalar_one())
+    except sa.exc.DBAPIError:
+        return str(connection.exec_driver_sql("SELECT VERSION()").scalar_one())
 
 
 def _is_mariadb(program: str) -> bool:

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -16,6 +17,7 @@ from sqlalchemy.engine import URL, Connection
 
 from migrator.connect import make_engine
 from migrator.drill.clones.base import PREFIX, Cloner, Leftover, created, maker_lives
+from migrator.drill.room import free_beside
 from migrator.errors import Refused
 
 _WHO: Final = sa.text("""
@@ -32,6 +34,14 @@ _SETTINGS: Final = sa.text("""
     JOIN pg_database d ON d.oid = s.setdatabase AND d.datname = current_database()
     LEFT JOIN pg_roles r ON r.oid = s.setrole
     WHERE s.setrole = 0 OR r.rolname = current_user
+""")
+
+# A database in a tablespace of its own is copied there.
+_DIRECTORY: Final = sa.text("""
+    SELECT current_setting('data_directory'),
+           extract(epoch FROM (pg_stat_file('PG_VERSION')).modification),
+           (SELECT t.spcname = 'pg_default' FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace
+             WHERE d.datname = current_database())
 """)
 
 # Their values are lists of names already, which a literal would turn into one name.
@@ -52,6 +62,17 @@ class PostgreSQLCloner(Cloner):
                 method = self._by_dump(connection, name, others or _others(connection))
             self._copy_settings(connection, name)
         return self.source.set(database=name), method
+
+    def free(self, connection: Connection) -> tuple[int | None, str]:
+        """See `Cloner.free`. No SQL asks for it: known where the server's disk is this machine's, its files
+        can be seen and this role may know of them."""
+        try:
+            directory, written, plain = connection.execute(_DIRECTORY).one()
+        except sa.exc.DBAPIError:
+            return None, "on the server"
+        file = Path(directory, "PG_VERSION")
+        free = free_beside(file, modified=float(written)) if plain else None
+        return free, f"where the server keeps its data ({directory})"
 
     @contextmanager
     def undisturbed(self, connection: Connection) -> Iterator[None]:

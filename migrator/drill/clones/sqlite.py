@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -45,6 +46,11 @@ class SQLiteCloner(Cloner):
                 f"The SQLite file {path} could not be copied: {error}. Nothing was changed."
             ) from error
         return self.source.set(database=str(target)), "SQLite's backup API"
+
+    def free(self, connection: Connection) -> tuple[int | None, str]:
+        """See `Cloner.free`. TMPDIR says where."""
+        directory = tempfile.gettempdir()
+        return shutil.disk_usage(directory).free, f"in {directory} (TMPDIR)"
 
     @contextmanager
     def undisturbed(self, connection: Connection) -> Iterator[None]:
