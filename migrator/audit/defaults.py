@@ -15,20 +15,46 @@ _FROZEN = (dt.datetime, dt.date, dt.time, uuid.UUID)
 
 
 def frozen_defaults(metadata: sa.MetaData, names: Mapping[Any, str]) -> Iterator[Finding]:
-    """All of them, of `default` and `onupdate`.
+    """All of them, of `default`, `onupdate` and `server_default`; written as text as well, where the text
+    is a UUID, or a moment so near that nobody can have meant it.
 
     Args:
         names: of columns: as their model calls them.
     """
     for table in metadata.sorted_tables:
         for column in table.columns:
+            where = names.get(column, str(column))
             for word, default in (("default", column.default), ("onupdate", column.onupdate)):
+                if not getattr(default, "is_scalar", False):
+                    continue
                 value = getattr(default, "arg", None)
-                if getattr(default, "is_scalar", False) and isinstance(value, _FROZEN):
-                    yield _finding(column, names.get(column, str(column)), word, value)
+                if isinstance(value, _FROZEN):
+                    yield _finding(column, where, word, value, _callable(column, value))
+                read = _read(value) if isinstance(value, str) else None
+                if isinstance(read, uuid.UUID) or (read and not _is_a_constant(column, read)):
+                    yield _finding(column, where, word, read, _text(read))
+            read = _read(str(getattr(column.server_default, "arg", "")).strip("'"))
+            if isinstance(read, dt.datetime) and not _is_a_constant(column, read):
+                yield _finding(column, where, "server_default", read, "func.now()")
 
 
-def _finding(column: sa.Column[Any], where: str, word: str, value: Any) -> Finding:
+def _read(text: str) -> uuid.UUID | dt.datetime | None:
+    """What a text stands for, if it is a UUID or a moment."""
+    for kind in (uuid.UUID, dt.datetime.fromisoformat):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return None
+
+
+def _text(value: uuid.UUID | dt.datetime) -> str:
+    if isinstance(value, uuid.UUID):
+        return "lambda: str(uuid.uuid4())"
+    return "lambda: datetime.now(UTC).isoformat()"
+
+
+def _finding(column: sa.Column[Any], where: str, word: str, value: Any, callable_: str) -> Finding:
     kind = type(value).__name__
     meant = _is_a_constant(column, value)
     severity: Severity = "medium" if meant else "critical"
@@ -43,7 +69,7 @@ def _finding(column: sa.Column[Any], where: str, word: str, value: Any) -> Findi
         severity,
         where,
         f"The {word} of {where} is {happened}.",
-        f"{word}={_callable(column, value)}",
+        f"{word}={callable_}",
         {"value": str(value), "type": kind, "argument": word},
     )
 

@@ -195,6 +195,35 @@ def test_defaults_of_every_frozen_kind() -> None:
     assert len(found) == 3
 
 
+def test_frozen_defaults_that_are_written_as_text() -> None:
+    """A UUID or this very moment made text at import, and one in the table's definition; a text that says a
+    moment long gone, a number, a server's own function and a callable are none."""
+    now = dt.datetime.now(dt.UTC)
+    columns = (
+        sa.Column("id", sa.Integer, primary_key=True, default=7),
+        sa.Column("token", sa.String(36), unique=True, default=str(uuid.uuid4())),
+        sa.Column("tenant", sa.String(36), default=str(uuid.UUID(int=7))),
+        sa.Column("made", sa.String(40), default=now.isoformat()),
+        sa.Column("written", sa.DateTime, server_default=str(now.replace(tzinfo=None))),
+        sa.Column("quoted", sa.DateTime, server_default=sa.text(f"'{now:%Y-%m-%d %H:%M:%S}'")),
+        sa.Column("epoch", sa.String(40), default="1970-01-01T00:00:00"),
+        sa.Column("began", sa.DateTime, server_default="1970-01-01 00:00:00"),
+        sa.Column("at", sa.DateTime, server_default=sa.func.now()),
+        sa.Column("each", sa.String(36), default=lambda: str(uuid.uuid4())),
+        sa.Column("word", sa.String(36), default="draft"),
+    )
+    metadata = sa.MetaData()
+    sa.Table("t", metadata, *columns)
+    found = {one.where: one for one in frozen_defaults(metadata, {})}
+    assert {where: (one.severity, one.fix) for where, one in found.items()} == {
+        "t.token": ("critical", "default=lambda: str(uuid.uuid4())"),
+        "t.tenant": ("medium", "default=lambda: str(uuid.uuid4())"),
+        "t.made": ("critical", "default=lambda: datetime.now(UTC).isoformat()"),
+        "t.written": ("critical", "server_default=func.now()"),
+        "t.quoted": ("critical", "server_default=func.now()"),
+    }
+
+
 def test_relations_of_other_shapes() -> None:
     """A column that names its own table, and two relationships that do not know of each other."""
     mappers = mappers_of(Base)
