@@ -136,9 +136,10 @@ def slug(table: TableName) -> str:
 
 
 def literal(text: str) -> str:
-    """`text` as a string literal, right whatever `standard_conforming_strings` says."""
+    """`text` as a string literal on one line, right whatever `standard_conforming_strings` says."""
     doubled = text.replace("'", "''")
-    return "E'" + doubled.replace("\\", "\\\\") + "'" if "\\" in text else "'" + doubled + "'"
+    escaped = doubled.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+    return f"'{doubled}'" if escaped == doubled else f"E'{escaped}'"
 
 
 def body(text: str) -> str:

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from migrator.answers import has_no_last_word, nobody_to_create
 from migrator.catalog import ForeignKey
 from migrator.errors import Refused
 from migrator.offline.sweeping import Sweeping
-from migrator.policy import Backfill, Delete, Keep, Policy, Refuse, SetNull
-from migrator.predicate import table_clause
+from migrator.parents import check_parents, same_values
+from migrator.policy import Backfill, CreateParents, Delete, Keep, Policy, Refuse, SetNull
+from migrator.predicate import child_alias, none_null, orphaned, table_clause
 from migrator.sentinel import check_sentinel, stated_values
 from migrator.worklist import KIND
 
@@ -46,20 +48,94 @@ def gates(sweeping: Sweeping) -> Iterator[Gate]:
             f"more orphans of {reference} than max_orphans={sweeping.max_orphans} allows; "
             "nothing was changed",
         )
-    for name, policy in sweeping.policies.items():
-        problem = _problem(sweeping, name, policy)
-        if problem is not None:
-            yield Gate(f"{sweeping.listed(name)} > 0", problem)
-        elif isinstance(policy, Backfill):
-            missing = _missing(sweeping, policy)
-            if missing is not None:
-                yield Gate(f"{sweeping.listed(name)} > 0 AND {missing.condition}", missing.message)
-    doomed = [name for name, policy in sweeping.policies.items() if isinstance(policy, Delete)]
+    for name, chain in sweeping.chains.items():
+        any_there = f"{sweeping.listed(name)} > 0"
+        for policy in chain:
+            # At the end of a chain these speak of what is left, if anything is.
+            if len(chain) == 1 or not isinstance(policy, (Refuse, Keep)):
+                for gate in _allowed(sweeping, name, policy):
+                    yield Gate(
+                        f"{any_there} AND {gate.condition}" if gate.condition else any_there, gate.message
+                    )
+        yield from _answers(sweeping, name)
+    doomed = [
+        name for name, chain in sweeping.chains.items() if any(isinstance(one, Delete) for one in chain)
+    ]
     for fk in sweeping.facts.child.inbound if doomed else ():
         yield Gate(
             f"{_referring(sweeping, fk, doomed)} > 0",
             f"rows of {fk.child} refer to orphans of {reference} that are to be deleted",
         )
+
+
+def _allowed(sweeping: Sweeping, name: str, policy: Policy) -> Iterator[Gate]:
+    """What speaks against a policy where there are orphans of a kind; an empty condition: that alone."""
+    problem = _problem(sweeping, name, policy)
+    if problem is not None:
+        yield Gate("", problem)
+    elif isinstance(policy, CreateParents):
+        yield from _parents(sweeping, policy)
+    elif isinstance(policy, Backfill):
+        missing = _missing(sweeping, policy)
+        if missing is not None:
+            yield missing
+
+
+def _parents(sweeping: Sweeping, policy: CreateParents) -> Iterator[Gate]:
+    """That the parents cannot be made; see `parents.check_parents` and `check_unique`."""
+    facts = sweeping.facts
+    try:
+        values = check_parents(facts, policy.values)
+    except Refused as error:
+        yield Gate("", error.message.split(":")[0])
+        return
+    refusal = same_values(facts, values)
+    if refusal is not None:
+        child = child_alias(facts.reference)
+        several = (
+            sa.select(*(child.c[column] for column in facts.reference.columns))
+            .where(orphaned(facts.reference, child), none_null(facts.reference, child))
+            .distinct()
+            .limit(2)
+            .subquery("n")
+        )
+        count = sweeping.words.sql(sa.select(sa.func.count()).select_from(several))
+        yield Gate(f"({count}) > 1", refusal.message)
+
+
+def _answers(sweeping: Sweeping, name: str) -> Iterator[Gate]:
+    """The questions of `answers.check_answers`."""
+    chain, reference, words = sweeping.chains[name], sweeping.facts.reference, sweeping.words
+    listed = sweeping.listed(name)
+    if not chain:
+        yield Gate(f"{listed} > 0", nobody_to_create(sweeping.facts, name).message)
+    questions = sweeping.questions(name)
+    if questions is None:
+        return
+    divided = questions.divided()
+    if divided is not None:
+        yield Gate(
+            f"EXISTS ({words.sql(divided)})",
+            f"the lookup has two different answers for a row of {reference.child}; nothing was changed",
+        )
+    yield Gate(
+        f"EXISTS ({words.sql(questions.astray())})",
+        f"a value for a row of {reference.child} is itself no parent in {reference.parent}; "
+        "nothing was changed",
+    )
+    if has_no_last_word(chain):
+        yield Gate(
+            f"({words.sql(questions.answered())}) < {listed}",
+            f"{name} orphans of {reference} have no answer; nothing was changed",
+        )
+
+
+def cannot_be_computed(sweeping: Sweeping) -> str:
+    """What to say where a policy's own SQL fails."""
+    names = dict.fromkeys(
+        one.name for name, chain in sweeping.chains.items() if sweeping.questions(name) for one in chain
+    )
+    return f"the {'/'.join(names)} policy of {sweeping.facts.reference} cannot be computed"
 
 
 def _problem(sweeping: Sweeping, name: str, policy: Policy) -> str | None:
@@ -84,7 +160,7 @@ def _missing(sweeping: Sweeping, policy: Backfill) -> Gate | None:
     except Refused as error:
         message = error.message.split(":")[0]
         if not stated_values(sweeping.facts.parent, policy.sentinel):
-            return Gate("1 = 1", message)
+            return Gate("", message)
         return Gate(f"{count} = 0", message)
     return None
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from migrator.catalog import Facts
+from migrator.decisions import DecisionsFile
 from migrator.journal import FORWARD
 from migrator.offline.records import Records
 from migrator.offline.sweeping import Sweeping
@@ -34,6 +35,10 @@ class Job:
         has_journal: whether this script has seen to it before.
         advance: the facts after a step.
         source: where the facts are from, in words.
+        files: the decisions files that the policies name, by their paths.
+        loads: those of them that no earlier part of the script has loaded.
+        decided: the tables of decisions files that are there, as far as that is known beforehand; a server's
+            script asks the catalog itself.
     """
 
     words: Words
@@ -47,6 +52,9 @@ class Job:
     has_journal: bool
     advance: Callable[[Facts, Step], Facts]
     source: str
+    files: Mapping[str, DecisionsFile] = field(default_factory=dict)
+    loads: tuple[DecisionsFile, ...] = ()
+    decided: tuple[str, ...] = ()
 
     @property
     def facts(self) -> Facts:
@@ -71,7 +79,7 @@ class Job:
     def sweeping(self, work: Sweep) -> Sweeping:
         """The statements of a sweep."""
         bounds = (self.settings.max_orphan_share, self.settings.max_orphans)
-        return Sweeping(self.words, self.records, self.facts, work, *bounds)
+        return Sweeping(self.words, self.records, self.facts, work, *bounds, self.files)
 
     def heading(self) -> str:
         """What this part of the script is, and what it takes for granted."""
@@ -102,6 +110,9 @@ class ServerScript:
         yield from self.checks()
         if job.inverse is None and not job.has_journal:
             yield self.statements(*records.ensure())
+        for file in job.loads:
+            yield comment(f"what {file.path} decides")
+            yield from self.decisions(file)
         yield self.together(*records.start(job.policy))
         facts = job.facts
         for step in job.plan.steps:
@@ -159,6 +170,10 @@ class ServerScript:
 
     def checks(self) -> Iterator[str]:
         """Stop where the database is not as it was taken to be."""
+        raise NotImplementedError
+
+    def decisions(self, file: DecisionsFile) -> Iterator[str]:
+        """The table of a decisions file, loaded."""
         raise NotImplementedError
 
     def sql(self, step: Step, work: Sql) -> Iterator[str]:

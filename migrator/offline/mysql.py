@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from migrator.catalog import Facts
+from migrator.decisions import DecisionsFile, loading_name
 from migrator.dialects import mysql_sessions
 from migrator.lock import LOCK_NAME
 from migrator.offline import mysql_checks as checks
+from migrator.offline.decided import inserts
 from migrator.offline.job import Job, ServerScript
 from migrator.offline.mysql_blocks import (
     ASSERT,
@@ -52,6 +54,17 @@ class MySQLScript(ServerScript):
         if self.job.inverse is not None:
             yield from checks.journal(self.job, self.job.inverse)
 
+    def decisions(self, file: DecisionsFile) -> Iterator[str]:
+        """As online: only when it is whole does the table get its name."""
+        dialect, loading = self.job.words.dialect, loading_name(file.name)
+        there, name = dialect.table_sql(loading), dialect.table_sql(file.name)
+        yield statements(
+            f"DROP TABLE IF EXISTS {there}", *file.creation(dialect, loading), "START TRANSACTION"
+        )
+        for statement in inserts(self.job.words, file, loading):
+            yield statements(statement)
+        yield statements("COMMIT", f"DROP TABLE IF EXISTS {name}", f"RENAME TABLE {there} TO {name}")
+
     def sql(self, step: Step, work: Sql) -> Iterator[str]:
         """The step's statements, and a look at the catalog: MyISAM takes a foreign key and forgets it. One
         that fails ends the client, and with its session every setting and table lock."""
@@ -79,12 +92,12 @@ class MySQLScript(ServerScript):
         worklist, dialect = sweeping.worklist, self.job.words.dialect
         yield statements(f"DROP TABLE IF EXISTS {dialect.table_sql(worklist.name)}", worklist.creation)
         if not work.scan_only:
-            mirror = sweeping.mirror
-            table, index = creation(dialect, mirror, self.job.facts.child)
-            # The index in the table's own statement: MySQL has no CREATE INDEX IF NOT EXISTS.
-            name = index.removeprefix("CREATE INDEX ").partition(" ON ")[0]
-            key = f"KEY {name} ({dialect.columns_sql(mirror.key)})"
-            yield statements(with_key(table, key), *self.job.records.mirrored(mirror))
+            for mirror, source in sweeping.homes.items():
+                table, index = creation(dialect, mirror, source)
+                # The index in the table's own statement: MySQL has no CREATE INDEX IF NOT EXISTS.
+                name = index.removeprefix("CREATE INDEX ").partition(" ON ")[0]
+                key = f"KEY {name} ({dialect.columns_sql(mirror.key)})"
+                yield statements(with_key(table, key), *self.job.records.mirrored(mirror))
         yield sweep_procedure(self.job, sweeping, step, work)
 
     def restore(self, step: Step) -> Iterator[str]:

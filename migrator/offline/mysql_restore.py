@@ -9,15 +9,27 @@ import sqlalchemy as sa
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.expression import FromClause
 
+from migrator.decisions import DECISIONS
 from migrator.dialects.mysql_definition import literal, quote
 from migrator.dialects.mysql_words import columns_sql, table_sql
 from migrator.journal import RUN
 from migrator.offline.job import Job
 from migrator.offline.mysql_blocks import BATCH_VARIABLES, batches, into, procedure
-from migrator.offline.restoring import delete_parent, held, how_many, users
+from migrator.offline.restoring import MadeParents, delete_parent, held, how_many, used
 from migrator.plan import Step
 from migrator.predicate import table_clause
-from migrator.quarantine import ACTION, CONFLICT, DELETED, ID, NEW, RESTORED, STATE, Mirror
+from migrator.quarantine import (
+    ACTION,
+    CHANGED,
+    CONFLICT,
+    CREATED,
+    DELETED,
+    ID,
+    NEW,
+    RESTORED,
+    STATE,
+    Mirror,
+)
 
 PUT_BACK_VARIABLES = (
     "mgr_below BIGINT DEFAULT NULL",
@@ -43,6 +55,28 @@ def put_back(
         state: what to mark those with that are back.
         after: statements after each committed round; `mgr_back` and `mgr_kept` are its counts.
     """
+    stored = columns_sql(mirror.stored)
+    body = f"""\
+IF mgr_action = {literal(DELETED)} THEN
+  INSERT INTO {table_sql(mirror.source)} ({stored})
+  SELECT {stored} FROM {table_sql(mirror.name)} WHERE {quote(ID)} = mgr_id;
+ELSE
+  {_update(job, mirror)};
+END IF;
+SET mgr_ok = ROW_COUNT();"""
+    return _one_by_one(job, mirror, kept, condition, body, state, after)
+
+
+def _one_by_one(
+    job: Job,
+    mirror: Mirror,
+    kept: FromClause,
+    condition: ColumnElement[bool],
+    body: str,
+    state: str,
+    after: str,
+) -> str:
+    """The same with any work on the row `mgr_id`, which leaves in `mgr_ok` how many rows it touched."""
     name, number = table_sql(mirror.name), quote(ID)
     below: ColumnElement[int] = sa.literal_column("mgr_from")
     row: ColumnElement[Any] = kept.c[ID]
@@ -52,7 +86,6 @@ def put_back(
         .order_by(kept.c[ID].desc())
         .limit(sa.literal_column("1"))
     )
-    stored = columns_sql(mirror.stored)
     work = f"""\
 SET mgr_from = mgr_below;
 SET mgr_seen = 0;
@@ -68,13 +101,7 @@ each_row: LOOP
   SET mgr_seen = mgr_seen + 1;
   BEGIN
     DECLARE EXIT HANDLER FOR SQLSTATE '23000', 3819, 4025 SET mgr_ok = 0;
-    IF mgr_action = {literal(DELETED)} THEN
-      INSERT INTO {table_sql(mirror.source)} ({stored})
-      SELECT {stored} FROM {name} WHERE {number} = mgr_id;
-    ELSE
-      {_update(job, mirror)};
-    END IF;
-    SET mgr_ok = ROW_COUNT();
+{indent(body, "    ")}
   END;
   UPDATE {name} SET {quote(STATE)} = IF(mgr_ok = 1, {literal(state)}, {literal(CONFLICT)})
   WHERE {number} = mgr_id;
@@ -114,8 +141,11 @@ def restore_procedure(job: Job, step: Step) -> str:
             "sentinels": "mgr_sentinels + 0",
         }
     )
-    lines = [line for mirror in job.mirrors for line in _empty(job, mirror)]
-    lines += [_sentinels(job), f"{job.records.step_detail(step.name, detail)};"]
+    lines = [_rows_back(job, mirror) for mirror in job.mirrors]
+    made = MadeParents.of(job.words, job.facts, job.mirrors)
+    lines += [] if made is None else _unmade(job, made)
+    lines += [line for mirror in job.mirrors for line in _empty(job, mirror)]
+    lines += [*_drop_decisions(), _sentinels(job), f"{job.records.step_detail(step.name, detail)};"]
     numbers = ("restored", "conflicts", "held", "sentinels")
     variables = [
         *(f"mgr_{name} BIGINT DEFAULT 0" for name in numbers),
@@ -128,17 +158,55 @@ def restore_procedure(job: Job, step: Step) -> str:
     return procedure("migrator_restore", variables, *lines)
 
 
+def _rows_back(job: Job, mirror: Mirror) -> str:
+    kept = mirror.clause.alias("m")
+    counted = "SET mgr_restored = mgr_restored + mgr_back;"
+    return put_back(job, mirror, kept, held(job.words, kept, DELETED, CHANGED), RESTORED, counted)
+
+
+def _unmade(job: Job, made: MadeParents) -> list[str]:
+    """Parents we created go, where nothing refers to them but the orphans that named them. That is asked in
+    an IF, as of the sentinel rows."""
+    mirror = made.parents
+    kept, target, row = mirror.clause.alias("m"), mirror.source_clause, mirror.clause.alias("k")
+    same = [target.c[column] == row.c[column] for column in mirror.key]
+    number: ColumnElement[int] = sa.literal_column("mgr_id")
+    delete = job.words.sql(sa.delete(target).where(*same, row.c[ID] == number))
+    body = (
+        f"SET mgr_ok = 0;\nIF {made.free('mgr_id')} THEN\n  {delete};\n  SET mgr_ok = ROW_COUNT();\nEND IF;"
+    )
+    return [
+        _one_by_one(job, mirror, kept, held(job.words, kept, CREATED), body, RESTORED, ""),
+        f"IF {made.stay} = 0 THEN\n  {made.served};\nEND IF;",
+    ]
+
+
+def _drop_decisions() -> list[str]:
+    """The tables of decisions files, of whatever content, unless rows stay in quarantine."""
+    return [
+        "IF mgr_mirrors = '[]' THEN",
+        "  SELECT CONCAT('DROP TABLE ', GROUP_CONCAT(CONCAT('`', table_name, '`'))) INTO @migrator_drop",
+        "  FROM information_schema.tables",
+        f"  WHERE table_schema = DATABASE() AND LEFT(table_name, {len(DECISIONS)}) = {literal(DECISIONS)};",
+        "  IF @migrator_drop IS NOT NULL THEN",
+        "    PREPARE migrator_drop FROM @migrator_drop;",
+        "    EXECUTE migrator_drop;",
+        "    DEALLOCATE PREPARE migrator_drop;",
+        "  END IF;",
+        "END IF;",
+    ]
+
+
 def _empty(job: Job, mirror: Mirror) -> list[str]:
     words = job.words
     kept = mirror.clause.alias("m")
-    counted = "SET mgr_restored = mgr_restored + mgr_back;\nSET mgr_conflicts = mgr_conflicts + mgr_kept;"
     return [
-        put_back(job, mirror, kept, held(words, kept), RESTORED, counted),
         f"SET mgr_held = {how_many(words, kept, held(words, kept))};",
         "IF mgr_held = 0 THEN",
         f"  DROP TABLE {table_sql(mirror.name)};",
         f"  {job.records.forgotten(mirror)};",
         "ELSE",
+        "  SET mgr_conflicts = mgr_conflicts + mgr_held;",
         f"  SET mgr_mirrors = JSON_ARRAY_APPEND(mgr_mirrors, '$', {literal(mirror.name.name)});",
         "END IF;",
     ]
@@ -183,7 +251,7 @@ BEGIN
       LEAVE each_run;
     END IF;
     SET mgr_last = mgr_run;
-    IF {users(words, job.facts, keys)} = 0 THEN
+    IF {used(words, job.facts, keys)} = 0 THEN
       START TRANSACTION;
       {delete_parent(words, job.facts, keys)};
       {left};

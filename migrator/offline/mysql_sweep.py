@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from textwrap import indent
 from typing import Any
 
@@ -10,7 +11,8 @@ import sqlalchemy as sa
 from migrator.catalog import Facts
 from migrator.dialects.mysql_definition import literal, quote
 from migrator.dialects.mysql_words import table_sql
-from migrator.offline.gates import gates
+from migrator.healing import parent_came
+from migrator.offline.gates import cannot_be_computed, gates
 from migrator.offline.job import Job
 from migrator.offline.mysql_blocks import (
     BATCH_VARIABLES,
@@ -27,9 +29,9 @@ from migrator.offline.mysql_checks import idle_lines
 from migrator.offline.mysql_restore import PUT_BACK_VARIABLES, put_back
 from migrator.offline.restoring import how_many
 from migrator.offline.sweeping import Sweeping, Target
+from migrator.offline.turns import Turn, turns
 from migrator.plan import Step, Sweep
-from migrator.policy import Backfill, Keep, Policy, Refuse, SetNull
-from migrator.quarantine import HEALED, ID
+from migrator.quarantine import HEALED, ID, KEPT
 from migrator.typefamily import family
 from migrator.worklist import SEQ
 
@@ -78,7 +80,10 @@ def _variables(facts: Facts, sweeping: Sweeping) -> list[str]:
         "rounds",
         "after",
         "mark",
+        "since",
         "captured",
+        "made",
+        "orphaned",
         "moved",
         "locked",
         "appeared",
@@ -86,8 +91,7 @@ def _variables(facts: Facts, sweeping: Sweeping) -> list[str]:
     numbers += [f"{word}_{kind}" for kind in sweeping.kinds for word in ("found", "all", "now")]
     keys = [
         f"{variable} {facts.parent.column(column).type} DEFAULT NULL"
-        for name, policy in sweeping.policies.items()
-        if isinstance(policy, Backfill)
+        for name in sweeping.backfills
         for variable, column in zip(_key(name, facts), facts.reference.parent_columns, strict=True)
     ]
     return [
@@ -112,24 +116,39 @@ def _gate(job: Job, sweeping: Sweeping) -> str:
     leave = "\n".join(
         [
             f"DROP TABLE {table_sql(sweeping.worklist.name)};",
+            *(f"DROP TABLE {table_sql(file.name)};" for file in sweeping.files.values()),
             f"{job.records.finish('refused', REFUSAL)};",
             idle_lines(job.records),
             "LEAVE whole;",
         ]
     )
-    return (
-        read(f"CASE\n{cases}\nEND", REFUSAL)
-        + f"\nIF {REFUSAL} IS NOT NULL THEN\n{indent(leave, '  ')}\nEND IF;"
-    )
+    question = read(f"CASE\n{cases}\nEND", REFUSAL)
+    return _asked(question, sweeping) + f"\nIF {REFUSAL} IS NOT NULL THEN\n{indent(leave, '  ')}\nEND IF;"
+
+
+def _asked(question: str, sweeping: Sweeping) -> str:
+    """A policy's own SQL may fail: that is a no, before the first change, unless it is a lock's doing."""
+    if not any(sweeping.questions(name) for name in sweeping.kinds):
+        return question
+    message = literal(f"{cannot_be_computed(sweeping)}: ")
+    return f"""\
+BEGIN
+  DECLARE EXIT HANDLER FOR 1205, 1213 RESIGNAL;
+  DECLARE EXIT HANDLER FOR SQLEXCEPTION
+  BEGIN
+    GET DIAGNOSTICS CONDITION 1 {REFUSAL} = MESSAGE_TEXT;
+    SET {REFUSAL} = CONCAT({message}, {REFUSAL});
+  END;
+{indent(question, "  ")}
+END;"""
 
 
 def _targets(job: Job, sweeping: Sweeping) -> list[str]:
     """Find the parent of each backfill, or make it; that it is ours is journaled in the same transaction."""
     lines: list[str] = []
-    for name, policy in sweeping.policies.items():
-        if isinstance(policy, Backfill):
-            found = _found(job, sweeping.target(policy), _key(name, job.facts))
-            lines += [f"IF mgr_found_{name} > 0 THEN", indent("\n".join(found), "  "), "END IF;"]
+    for name, policy in sweeping.backfills.items():
+        found = _found(job, sweeping.target(policy), _key(name, job.facts))
+        lines += [f"IF mgr_found_{name} > 0 THEN", indent("\n".join(found), "  "), "END IF;"]
     return lines
 
 
@@ -159,12 +178,6 @@ def _found(job: Job, target: Target, keys: list[str]) -> list[str]:
     return [into(words.sql(sa.select(*parts).where(*job.records.under_way)), names), *make]
 
 
-def _new(name: str, policy: Policy, facts: Facts) -> list[str]:
-    if isinstance(policy, Backfill):
-        return _key(name, facts)
-    return ["NULL" for _ in facts.reference.columns] if isinstance(policy, SetNull) else []
-
-
 def _batches(job: Job, sweeping: Sweeping, step: Step, work: Sweep) -> str:
     listed, mirror = table_sql(sweeping.worklist.name), table_sql(sweeping.mirror.name)
     seq, number = quote(SEQ), quote(ID)
@@ -181,30 +194,18 @@ def _batches(job: Job, sweeping: Sweeping, step: Step, work: Sweep) -> str:
         into(locked, "mgr_locked"),
         *(f"SET mgr_now_{name} = 0;" for name in sweeping.kinds),
     ]
-    for name, policy in sweeping.policies.items():
-        if isinstance(policy, (Keep, Refuse)):
-            continue
-        new = _new(name, policy, job.facts)
+    marks = {"begun": "mgr_mark", "since": "mgr_since"}
+    for turn in turns(sweeping, partial(_key, facts=job.facts), **marks, stretch=("mgr_after", "mgr_upto")):
+        lines += [f"IF mgr_found_{turn.kind} > 0 THEN", indent("\n".join(_turn(turn)), "  "), "END IF;"]
+    if not sweeping.creates:  # a parent of ours is no reason to look again
+        kept = sweeping.mirror.clause.alias("m")
+        came = parent_came(job.facts.reference, kept, "mgr_mark")
         lines += [
-            f"IF mgr_found_{name} > 0 THEN",
-            f"  {sweeping.capture(name, policy, new, 'mgr_after', 'mgr_upto')};",
-            "  SET mgr_captured = ROW_COUNT();",
-            f"  {sweeping.change(name, policy, new, 'mgr_mark')};",
-            "  SET mgr_moved = ROW_COUNT();",
-            "  IF mgr_captured <> mgr_moved THEN",
-            f"    {signal('not as many rows changed as were copied to quarantine: a trigger?')}",
-            "  END IF;",
-            f"  SET mgr_now_{name} = mgr_moved;",
-            "END IF;",
+            "-- A parent that came meanwhile: undo this batch and look again.",
+            read(how_many(job.words, kept, came), "mgr_appeared"),
+            *_again("mgr_appeared > 0"),
         ]
-    kept = sweeping.mirror.clause.alias("m")
     lines += [
-        "-- A parent that came meanwhile: undo this batch and look again.",
-        read(how_many(job.words, kept, sweeping.healed(kept, "mgr_mark")), "mgr_appeared"),
-        "IF mgr_appeared > 0 THEN",
-        "  ROLLBACK;",
-        "  LEAVE round;",
-        "END IF;",
         f"DELETE FROM {listed} WHERE {seq} > mgr_after AND {seq} <= mgr_upto;",
         *_remember(job, sweeping, step, work, now=True),
     ]
@@ -216,11 +217,47 @@ def _batches(job: Job, sweeping: Sweeping, step: Step, work: Sweep) -> str:
     return f"SET mgr_after = 0;\n{loop}"
 
 
+def _turn(turn: Turn) -> list[str]:
+    mirror = table_sql(turn.sweeping.mirror.name)
+    lines = [
+        f"SET mgr_since = (SELECT IFNULL(MAX({quote(ID)}), 0) FROM {mirror});",
+        f"{turn.capture()};",
+        "SET mgr_captured = ROW_COUNT();",
+    ]
+    if turn.action == KEPT:
+        lines += [
+            f"{turn.make()};",
+            "SET mgr_moved = ROW_COUNT();",
+            f"{turn.made()};",
+            "SET mgr_made = ROW_COUNT();",
+            "-- A parent that somebody else made meanwhile is not ours: undo this batch and look again.",
+            *_again("mgr_made <> mgr_moved"),
+        ]
+    else:
+        differ = signal("not as many rows changed as were copied to quarantine: a trigger?")
+        lines += [f"{turn.change()};", "SET mgr_moved = ROW_COUNT();"]
+        lines += ["IF mgr_captured <> mgr_moved THEN", f"  {differ}", "END IF;"]
+    if turn.repoints:
+        taken = signal("rows given a parent still have none: a trigger takes the value back?")
+        lines += [
+            read(turn.still_orphans(), "mgr_orphaned"),
+            "IF mgr_orphaned > 0 THEN",
+            f"  {taken}",
+            "END IF;",
+        ]
+    return [*lines, f"SET mgr_now_{turn.kind} = mgr_now_{turn.kind} + mgr_captured;"]
+
+
+def _again(condition: str) -> list[str]:
+    return [f"IF {condition} THEN", "  ROLLBACK;", "  LEAVE round;", "END IF;"]
+
+
 def _heal(job: Job, sweeping: Sweeping) -> str:
     """Put back what was set aside although its parent is there by now, over the whole quarantine."""
     kept = sweeping.mirror.clause.alias("m")
     moved = "SET mgr_healed = mgr_healed + mgr_back;"
-    return put_back(job, sweeping.mirror, kept, sweeping.healed(kept, "0"), HEALED, moved)
+    came = parent_came(job.facts.reference, kept, "0")
+    return put_back(job, sweeping.mirror, kept, came, HEALED, moved)
 
 
 def _remember(job: Job, sweeping: Sweeping, step: Step, work: Sweep, *, now: bool = False) -> list[str]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from migrator.decisions import DecisionsFile
 from migrator.dialects import pg_sessions
 from migrator.dialects.pg_words import LockingSql, literal, table_sql
 from migrator.lock import LOCK_NAME
 from migrator.offline import postgresql_checks as checks
+from migrator.offline.decided import if_not_exists, inserts, made_anew
 from migrator.offline.job import ServerScript
 from migrator.offline.postgresql_blocks import block, refusal
 from migrator.offline.postgresql_restore import restore_block
@@ -52,6 +54,13 @@ class PostgreSQLScript(ServerScript):
         if self.job.inverse is not None:
             yield block([], checks.journal(self.job, self.job.inverse))
 
+    def decisions(self, file: DecisionsFile) -> Iterator[str]:
+        """In one transaction: a table that is there is whole."""
+        yield self.statements("BEGIN", *made_anew(self.job.words, file))
+        for statement in inserts(self.job.words, file, file.name):
+            yield self.statements(statement)
+        yield self.statements("COMMIT")
+
     def sql(self, step: Step, work: Sql) -> Iterator[str]:
         """The step's statements under its limits; an index that came out INVALID stops the script."""
         limits = pg_sessions.limits(work, self.job.settings, 1000 if work.patience == "long" else 0)
@@ -70,11 +79,11 @@ class PostgreSQLScript(ServerScript):
         """The tables it needs, then the loop."""
         sweeping = self.job.sweeping(work)
         worklist = sweeping.worklist
-        needed = [_if_missing(worklist.creation)]
+        needed = [if_not_exists(worklist.creation)]
         if not work.scan_only:
-            mirror = sweeping.mirror
-            needed += [_if_missing(text) for text in creation(worklist.dialect, mirror, self.job.facts.child)]
-            needed += self.job.records.mirrored(mirror)
+            for mirror, table in sweeping.homes.items():
+                needed += [if_not_exists(text) for text in creation(worklist.dialect, mirror, table)]
+                needed += self.job.records.mirrored(mirror)
         yield self.together(*needed)
         yield sweep_block(self.job, sweeping, step, work)
 
@@ -89,10 +98,3 @@ class PostgreSQLScript(ServerScript):
     def drop_journal_if_idle(self) -> Iterator[str]:
         """The journal of other references stays."""
         yield block([], checks.drop_journal_if_idle(self.job))
-
-
-def _if_missing(statement: str) -> str:
-    for words in ("CREATE TABLE ", "CREATE INDEX "):
-        if statement.startswith(words) and not statement.startswith(words + "IF NOT EXISTS"):
-            return statement.replace(words, words + "IF NOT EXISTS ", 1)
-    return statement

@@ -19,7 +19,8 @@ def block(variables: Sequence[str], *lines: str) -> str:
         lines: its statements.
     """
     declared = "DECLARE\n" + indent("\n".join(variables), "  ") + "\n" if variables else ""
-    text = f"\n{declared}BEGIN\n{indent(chr(10).join(lines), '  ')}\nEND\n"
+    # A column in a user's expression may be called as a variable is: `found` is one of every block's.
+    text = f"\n#variable_conflict use_column\n{declared}BEGIN\n{indent(chr(10).join(lines), '  ')}\nEND\n"
     return f"DO {body(text)};"
 
 

@@ -13,13 +13,25 @@ import sqlalchemy as sa
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.expression import FromClause
 
+from migrator.decisions import DECISIONS
 from migrator.dialects.pg_words import columns_sql, literal, quote, table_sql
 from migrator.journal import RUN
 from migrator.offline.job import Job
 from migrator.offline.postgresql_blocks import BATCH_VARIABLES, batches, block
-from migrator.offline.restoring import delete_parent, held, how_many, users
+from migrator.offline.restoring import MadeParents, delete_parent, held, how_many, used
 from migrator.plan import Step
-from migrator.quarantine import ACTION, CONFLICT, DELETED, ID, NEW, RESTORED, STATE, Mirror
+from migrator.quarantine import (
+    ACTION,
+    CHANGED,
+    CONFLICT,
+    CREATED,
+    DELETED,
+    ID,
+    NEW,
+    RESTORED,
+    STATE,
+    Mirror,
+)
 
 PUT_BACK_VARIABLES = (
     "mgr_row record;",
@@ -49,6 +61,35 @@ def put_back(
         f"INSERT INTO {table_sql(table)} ({stored})\n"
         f"SELECT {stored} FROM {name} WHERE {number} = mgr_row.{number}"
     )
+    sets = ", ".join(f"{quote(column)} = mgr_row.{quote(column)}" for column in mirror.reference_columns)
+    same = [f"t.{quote(column)} = mgr_row.{quote(column)}" for column in mirror.key]
+    same += [
+        f"t.{quote(column)} IS NOT DISTINCT FROM mgr_row.{quote(f'{NEW}{at}')}"
+        for at, column in enumerate(mirror.reference_columns)
+    ]
+    # A mirror of rows that only ever were removed keeps no new values.
+    update = (
+        f"ELSE\n  UPDATE {table_sql(table)} AS t SET {sets}\n  WHERE {' AND '.join(same)};\n" if sets else ""
+    )
+    body = f"""\
+IF mgr_row.{quote(ACTION)} = {literal(DELETED)} THEN
+{indent(insert, "  ")}
+  ON CONFLICT DO NOTHING;
+{update}END IF;"""
+    return _one_by_one(job, mirror, kept, condition, body, state, after)
+
+
+def _one_by_one(
+    job: Job,
+    mirror: Mirror,
+    kept: FromClause,
+    condition: ColumnElement[bool],
+    body: str,
+    state: str,
+    after: str,
+) -> str:
+    """The same with any work on the row `mgr_row`: what touches one row has done it."""
+    name, number = table_sql(mirror.name), quote(ID)
     below: ColumnElement[int] = sa.literal_column("mgr_below")
     every: ColumnElement[Any] = sa.literal_column("m.*")
     rows = (
@@ -58,12 +99,6 @@ def put_back(
         .order_by(kept.c[ID].desc())
         .limit(sa.literal_column(str(job.settings.batch_size)))
     )
-    sets = ", ".join(f"{quote(column)} = mgr_row.{quote(column)}" for column in mirror.reference_columns)
-    same = [f"t.{quote(column)} = mgr_row.{quote(column)}" for column in mirror.key]
-    same += [
-        f"t.{quote(column)} IS NOT DISTINCT FROM mgr_row.{quote(f'{NEW}{at}')}"
-        for at, column in enumerate(mirror.reference_columns)
-    ]
     work = f"""\
 mgr_low := NULL;
 mgr_back := 0;
@@ -73,13 +108,7 @@ FOR mgr_row IN
 LOOP
   mgr_low := mgr_row.{number};
   BEGIN
-    IF mgr_row.{quote(ACTION)} = {literal(DELETED)} THEN
-{indent(insert, "      ")}
-      ON CONFLICT DO NOTHING;
-    ELSE
-      UPDATE {table_sql(table)} AS t SET {sets}
-      WHERE {" AND ".join(same)};
-    END IF;
+{indent(body, "    ")}
     GET DIAGNOSTICS mgr_ok = ROW_COUNT;
   EXCEPTION WHEN integrity_constraint_violation THEN
     mgr_ok := 0;
@@ -104,26 +133,62 @@ def restore_block(job: Job, step: Step) -> str:
             "sentinels": "mgr_sentinels",
         }
     )
-    lines = [line for mirror in job.mirrors for line in _empty(job, mirror)]
-    lines += [_sentinels(job), f"{job.records.step_detail(step.name, detail)};"]
+    lines = [_rows_back(job, mirror) for mirror in job.mirrors]
+    made = MadeParents.of(job.words, job.facts, job.mirrors)
+    lines += [] if made is None else _unmade(job, made)
+    lines += [line for mirror in job.mirrors for line in _empty(job, mirror)]
+    lines += [*_drop_decisions(), _sentinels(job), f"{job.records.step_detail(step.name, detail)};"]
     numbers = ("restored", "conflicts", "held", "sentinels")
     variables = [*(f"mgr_{name} bigint := 0;" for name in numbers), *_keys(job)]
     variables += ["mgr_mirrors text[] := '{}';", "mgr_run record;", *PUT_BACK_VARIABLES, *BATCH_VARIABLES]
     return block(variables, *lines)
 
 
+def _rows_back(job: Job, mirror: Mirror) -> str:
+    kept = mirror.clause.alias("m")
+    counted = "mgr_restored := mgr_restored + mgr_back;"
+    return put_back(job, mirror, kept, held(job.words, kept, DELETED, CHANGED), RESTORED, counted)
+
+
+def _unmade(job: Job, made: MadeParents) -> list[str]:
+    """Parents we created go, where nothing refers to them but the orphans that named them."""
+    mirror = made.parents
+    kept = mirror.clause.alias("m")
+    same = " AND ".join(f"t.{quote(column)} = mgr_row.{quote(column)}" for column in mirror.key)
+    body = (
+        f"DELETE FROM {table_sql(mirror.source)} AS t WHERE {same}\nAND {made.free(f'mgr_row.{quote(ID)}')};"
+    )
+    return [
+        _one_by_one(job, mirror, kept, held(job.words, kept, CREATED), body, RESTORED, ""),
+        f"IF {made.stay} = 0 THEN\n  {made.served};\nEND IF;",
+    ]
+
+
+def _drop_decisions() -> list[str]:
+    """The tables of decisions files, of whatever content, unless rows stay in quarantine."""
+    names = f"left(relname, {len(DECISIONS)}) = {literal(DECISIONS)}"
+    return [
+        "IF mgr_mirrors = '{}' THEN",
+        "  FOR mgr_run IN SELECT relname FROM pg_class",
+        f"    WHERE relkind = 'r' AND {names} AND pg_table_is_visible(oid)",
+        "  LOOP",
+        "    EXECUTE format('DROP TABLE %I', mgr_run.relname);",
+        "  END LOOP;",
+        "END IF;",
+    ]
+
+
 def _empty(job: Job, mirror: Mirror) -> list[str]:
     words = job.words
     kept = mirror.clause.alias("m")
-    counted = "mgr_restored := mgr_restored + mgr_back;\nmgr_conflicts := mgr_conflicts + mgr_kept;"
     note = f" rows of {mirror.source} were not restored; they stay in {mirror.name}"
     return [
-        put_back(job, mirror, kept, held(words, kept), RESTORED, counted),
         f"mgr_held := {how_many(words, kept, held(words, kept))};",
         "IF mgr_held = 0 THEN",
         f"  DROP TABLE {table_sql(mirror.name)};",
         f"  {job.records.forgotten(mirror)};",
         "ELSE",
+        "  mgr_conflicts := mgr_conflicts + mgr_held;",
         f"  mgr_mirrors := array_append(mgr_mirrors, {literal(mirror.name.name)});",
         f"  RAISE WARNING '%', mgr_held || {literal(note)};",
         "END IF;",
@@ -157,7 +222,7 @@ FOR mgr_run IN
 {indent(query, "  ")}
 LOOP
 {reads}
-  IF {users(words, job.facts, keys)} = 0 THEN
+  IF {used(words, job.facts, keys)} = 0 THEN
     {delete_parent(words, job.facts, keys)};
     {left};
   ELSE

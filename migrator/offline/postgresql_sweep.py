@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from textwrap import indent
 from typing import Any
 
@@ -9,16 +10,17 @@ import sqlalchemy as sa
 
 from migrator.catalog import Facts
 from migrator.dialects.pg_words import literal, quote, table_sql
-from migrator.offline.gates import gates
+from migrator.healing import parent_came
+from migrator.offline.gates import cannot_be_computed, gates
 from migrator.offline.job import Job
 from migrator.offline.postgresql_blocks import BATCH_VARIABLES, batches, block, refusal
 from migrator.offline.postgresql_checks import drop_journal_if_idle
 from migrator.offline.postgresql_restore import PUT_BACK_VARIABLES, put_back
 from migrator.offline.restoring import how_many
 from migrator.offline.sweeping import Sweeping, Target
+from migrator.offline.turns import Turn, turns
 from migrator.plan import Step, Sweep
-from migrator.policy import Backfill, Keep, Policy, Refuse, SetNull
-from migrator.quarantine import HEALED, ID
+from migrator.quarantine import HEALED, ID, KEPT
 from migrator.worklist import SEQ
 
 # Rounds after which a sweep gives up: someone writes orphans as fast as they are swept.
@@ -58,13 +60,13 @@ def sweep_block(job: Job, sweeping: Sweeping, step: Step, work: Sweep) -> str:
 
 
 def _variables(facts: Facts, sweeping: Sweeping) -> list[str]:
-    numbers = ["rows", "found", "healed", "rounds", "batch", "after", "mark", "captured", "moved"]
+    numbers = ["rows", "found", "healed", "rounds", "batch", "after", "mark", "since", "captured", "moved"]
+    numbers += ["made"] if sweeping.creates else []
     numbers += [f"{word}_{kind}" for kind in sweeping.kinds for word in ("found", "all", "now")]
     parent = table_sql(facts.parent.name)
     keys = [
         f"{variable} {parent}.{quote(column)}%TYPE;"
-        for name, policy in sweeping.policies.items()
-        if isinstance(policy, Backfill)
+        for name in sweeping.backfills
         for variable, column in zip(_key(name, facts), facts.reference.parent_columns, strict=True)
     ]
     return [
@@ -95,6 +97,7 @@ def _gate(job: Job, sweeping: Sweeping) -> str:
     leave = "\n".join(
         [
             f"DROP TABLE {table_sql(sweeping.worklist.name)};",
+            *(f"DROP TABLE {table_sql(file.name)};" for file in sweeping.files.values()),
             f"{job.records.finish('refused', 'mgr_refusal')};",
             drop_journal_if_idle(job),
             "COMMIT;",
@@ -103,18 +106,30 @@ def _gate(job: Job, sweeping: Sweeping) -> str:
         ]
     )
     return (
-        f"mgr_refusal := CASE\n{cases}\nEND;\nIF mgr_refusal IS NOT NULL THEN\n{indent(leave, '  ')}\nEND IF;"
+        f"{_asked(f'mgr_refusal := CASE{chr(10)}{cases}{chr(10)}END;', sweeping)}\n"
+        f"IF mgr_refusal IS NOT NULL THEN\n{indent(leave, '  ')}\nEND IF;"
+    )
+
+
+def _asked(question: str, sweeping: Sweeping) -> str:
+    """A policy's own SQL may fail: that is a no, before the first change, unless it is a lock's doing."""
+    chains = [name for name in sweeping.kinds if sweeping.questions(name) is not None]
+    if not chains:
+        return question
+    message = literal(f"{cannot_be_computed(sweeping)}: ")
+    return (
+        f"BEGIN\n{indent(question, '  ')}\nEXCEPTION\n"
+        "  WHEN lock_not_available OR deadlock_detected OR serialization_failure THEN RAISE;\n"
+        f"  WHEN OTHERS THEN mgr_refusal := {message} || SQLERRM;\nEND;"
     )
 
 
 def _targets(job: Job, sweeping: Sweeping) -> list[str]:
     """Find the parent of each backfill, or make it; that it is ours is journaled in the same transaction."""
     lines: list[str] = []
-    for name, policy in sweeping.policies.items():
-        if isinstance(policy, Backfill):
-            target, keys = sweeping.target(policy), _key(name, job.facts)
-            found = _found(job, target, keys)
-            lines += [f"IF mgr_found_{name} > 0 THEN", indent("\n".join(found), "  "), "  COMMIT;", "END IF;"]
+    for name, policy in sweeping.backfills.items():
+        found = _found(job, sweeping.target(policy), _key(name, job.facts))
+        lines += [f"IF mgr_found_{name} > 0 THEN", indent("\n".join(found), "  "), "  COMMIT;", "END IF;"]
     return lines
 
 
@@ -140,12 +155,6 @@ def _into(query: str, into: str) -> str:
     return f"{head} INTO {into}\nFROM{tail};"
 
 
-def _new(name: str, policy: Policy, facts: Facts) -> list[str]:
-    if isinstance(policy, Backfill):
-        return _key(name, facts)
-    return ["NULL" for _ in facts.reference.columns] if isinstance(policy, SetNull) else []
-
-
 def _batches(job: Job, sweeping: Sweeping, step: Step, work: Sweep) -> str:
     listed, mirror = table_sql(sweeping.worklist.name), table_sql(sweeping.mirror.name)
     seq, number = quote(SEQ), quote(ID)
@@ -159,28 +168,19 @@ def _batches(job: Job, sweeping: Sweeping, step: Step, work: Sweep) -> str:
         f"PERFORM{locked};",
         *(f"mgr_now_{name} := 0;" for name in sweeping.kinds),
     ]
-    for name, policy in sweeping.policies.items():
-        if isinstance(policy, (Keep, Refuse)):
-            continue
-        new = _new(name, policy, job.facts)
+    marks = {"begun": "mgr_mark", "since": "mgr_since"}
+    for turn in turns(sweeping, partial(_key, facts=job.facts), **marks, stretch=("mgr_after", "mgr_upto")):
+        lines += [f"IF mgr_found_{turn.kind} > 0 THEN", indent("\n".join(_turn(job, turn)), "  "), "END IF;"]
+    if not sweeping.creates:  # a parent of ours is no reason to look again
+        kept = sweeping.mirror.clause.alias("m")
+        came = parent_came(job.facts.reference, kept, "mgr_mark")
         lines += [
-            f"IF mgr_found_{name} > 0 THEN",
-            f"  {sweeping.capture(name, policy, new, 'mgr_after', 'mgr_upto')};",
-            "  GET DIAGNOSTICS mgr_captured = ROW_COUNT;",
-            f"  {sweeping.change(name, policy, new, 'mgr_mark')};",
-            "  GET DIAGNOSTICS mgr_moved = ROW_COUNT;",
-            "  IF mgr_captured <> mgr_moved THEN",
-            indent(refusal(_mismatch(job)), "  "),
-            "  END IF;",
-            f"  mgr_now_{name} := mgr_moved;",
+            "-- A parent that came meanwhile: undo this batch and look again.",
+            f"IF {how_many(job.words, kept, came)} > 0 THEN",
+            _again("parents appear as orphans are swept"),
             "END IF;",
         ]
-    kept = sweeping.mirror.clause.alias("m")
     lines += [
-        "-- A parent that came meanwhile: undo this batch and look again.",
-        f"IF {how_many(job.words, kept, sweeping.healed(kept, 'mgr_mark'))} > 0 THEN",
-        "  RAISE serialization_failure USING MESSAGE = 'migrator: parents appear as orphans are swept';",
-        "END IF;",
         f"DELETE FROM {listed} WHERE {seq} > mgr_after AND {seq} <= mgr_upto;",
         *_remember(job, sweeping, step, work, now=True),
     ]
@@ -197,16 +197,44 @@ def _batches(job: Job, sweeping: Sweeping, step: Step, work: Sweep) -> str:
     return f"mgr_after := 0;\n{loop}"
 
 
-def _mismatch(job: Job) -> str:
-    child = job.facts.child.name
-    return f"not as many rows of {child} changed as were copied to quarantine: a trigger or rule on it?"
+def _turn(job: Job, turn: Turn) -> list[str]:
+    child, mirror = job.facts.child.name, table_sql(turn.sweeping.mirror.name)
+    lines = [
+        f"mgr_since := (SELECT coalesce(max({quote(ID)}), 0) FROM {mirror});",
+        f"{turn.capture()};",
+        "GET DIAGNOSTICS mgr_captured = ROW_COUNT;",
+    ]
+    if turn.action == KEPT:
+        lines += [
+            f"{turn.make()};",
+            "GET DIAGNOSTICS mgr_moved = ROW_COUNT;",
+            f"{turn.made()};",
+            "GET DIAGNOSTICS mgr_made = ROW_COUNT;",
+            "-- A parent that somebody else made meanwhile is not ours: undo this batch and look again.",
+            "IF mgr_made <> mgr_moved THEN",
+            _again("parents appear as they are created"),
+            "END IF;",
+        ]
+    else:
+        lines += [f"{turn.change()};", "GET DIAGNOSTICS mgr_moved = ROW_COUNT;"]
+        differ = f"not as many rows of {child} changed as were copied to quarantine: a trigger or rule on it?"
+        lines += ["IF mgr_captured <> mgr_moved THEN", refusal(differ), "END IF;"]
+    if turn.repoints:
+        taken = f"rows of {child} given a parent still have none: a trigger on it takes the value back?"
+        lines += [f"IF {turn.still_orphans()} > 0 THEN", refusal(taken), "END IF;"]
+    return [*lines, f"mgr_now_{turn.kind} := mgr_now_{turn.kind} + mgr_captured;"]
+
+
+def _again(message: str) -> str:
+    return f"  RAISE serialization_failure USING MESSAGE = {literal('migrator: ' + message)};"
 
 
 def _heal(job: Job, sweeping: Sweeping) -> str:
     """Put back what was set aside although its parent is there by now, over the whole quarantine."""
     kept = sweeping.mirror.clause.alias("m")
     moved = "mgr_healed := mgr_healed + mgr_back;"
-    return put_back(job, sweeping.mirror, kept, sweeping.healed(kept, "0"), HEALED, moved)
+    came = parent_came(job.facts.reference, kept, "0")
+    return put_back(job, sweeping.mirror, kept, came, HEALED, moved)
 
 
 def _remember(job: Job, sweeping: Sweeping, step: Step, work: Sweep, *, now: bool = False) -> list[str]:

@@ -71,6 +71,8 @@ class Rehearsal:
         return self.read(dialect, facts.reference)
 
     def tables(self) -> set[str]:
-        """The names of the tables."""
+        """The names of the tables; none where nothing was opened."""
+        if self._opened is None:
+            return set()
         rows: list[Any] = execute(self._connection, "SELECT name FROM sqlite_master WHERE type = 'table'")
         return {row[0] for row in rows}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,13 +12,69 @@ from sqlalchemy.sql.expression import FromClause
 
 from migrator.catalog import Facts
 from migrator.offline.words import Words
-from migrator.predicate import table_clause
-from migrator.quarantine import CONFLICT, HELD, STATE
+from migrator.parents import parents_mirror, unused
+from migrator.quarantine import ACTION, CONFLICT, CREATED, HELD, ID, KEPT, RESTORED, STATE, Mirror
+from migrator.sentinel import users, without
 
 
-def held(words: Words, kept: FromClause) -> ColumnElement[bool]:
-    """True for the rows of a mirror, under an alias, that are set aside and not back."""
-    return kept.c[STATE].in_([words.value(HELD), words.value(CONFLICT)])
+def held(words: Words, kept: FromClause, *actions: str) -> ColumnElement[bool]:
+    """True for the rows of a mirror, under an alias, that are set aside and not back.
+
+    Args:
+        actions: what was done to them; none for whatever it was.
+    """
+    found = kept.c[STATE].in_([words.value(HELD), words.value(CONFLICT)])
+    if not actions:
+        return found
+    return sa.and_(found, kept.c[ACTION].in_([words.value(action) for action in actions]))
+
+
+@dataclass(frozen=True)
+class MadeParents:
+    """The parents that we created, on the way back.
+
+    Args:
+        words, facts: the database's.
+        child: the child's mirror, with those who named them.
+        parents: the mirror that has them.
+    """
+
+    words: Words
+    facts: Facts
+    child: Mirror
+    parents: Mirror
+
+    @classmethod
+    def of(cls, words: Words, facts: Facts, mirrors: Sequence[Mirror]) -> MadeParents | None:
+        """Those in these mirrors; None where there can be none."""
+        child = next((one for one in mirrors if one.source.name == facts.child.name.name), None)
+        home = parents_mirror(facts).name
+        parents = next((one for one in mirrors if one.name == home), None)
+        return None if child is None or parents is None else cls(words, facts, child, parents)
+
+    def free(self, number: str) -> str:
+        """An expression: whether nothing refers to one of them but the orphans that named it.
+
+        Args:
+            number: an expression: its number in the mirror.
+        """
+        made = self.parents.clause.alias("m")
+        one: sa.Select[Any] = sa.select(sa.literal_column("1")).select_from(made)
+        query = one.where(made.c[ID] == sa.literal_column(number), unused(self.facts, made, self.child))
+        return f"EXISTS ({self.words.sql(query)})"
+
+    @property
+    def stay(self) -> str:
+        """An expression: how many of them are still there."""
+        made = self.parents.clause.alias("m")
+        return how_many(self.words, made, held(self.words, made, CREATED))
+
+    @property
+    def served(self) -> str:
+        """The evidence of who named them has served."""
+        kept = self.child.clause
+        query = sa.update(kept).values({kept.c[STATE]: self.words.value(RESTORED)})
+        return self.words.sql(query.where(held(self.words, kept, KEPT)))
 
 
 def how_many(words: Words, kept: FromClause, condition: ColumnElement[bool]) -> str:
@@ -24,44 +82,16 @@ def how_many(words: Words, kept: FromClause, condition: ColumnElement[bool]) -> 
     return f"({words.sql(sa.select(sa.func.count()).select_from(kept).where(condition))})"
 
 
-def users(words: Words, facts: Facts, key: list[str]) -> str:
+def used(words: Words, facts: Facts, key: list[str]) -> str:
     """An expression: how many rows refer to a parent, by the reference or by a declared foreign key.
 
     Args:
         key: expressions for the parent's key.
     """
-    reference = facts.reference
-    values = dict(zip(reference.parent_columns, key, strict=True))
-    pairs = [(reference.child, reference.columns, reference.parent_columns)]
-    pairs += [
-        (fk.child, fk.columns, fk.parent_columns) for fk in facts.parent.inbound if not fk.answers(reference)
-    ]
-    counts: list[str] = []
-    for table, columns, parent_columns in pairs:
-        clause = table_clause(table, *columns).alias("d")
-        query = sa.select(sa.func.count()).select_from(clause)
-        if set(parent_columns) <= set(values):
-            same: list[ColumnElement[Any]] = [
-                clause.c[ours] == sa.literal_column(values[theirs])
-                for ours, theirs in zip(columns, parent_columns, strict=True)
-            ]
-        else:  # another key of the parent than the reference's
-            row = table_clause(reference.parent, *{*values, *parent_columns}).alias("p")
-            on = (
-                clause.c[ours] == row.c[theirs] for ours, theirs in zip(columns, parent_columns, strict=True)
-            )
-            query = sa.select(sa.func.count()).select_from(clause.join(row, sa.and_(*on)))
-            same = [row.c[name] == sa.literal_column(each) for name, each in values.items()]
-        counts.append(f"({words.sql(query.where(*same))})")
-    return " + ".join(counts)
+    named: list[ColumnElement[Any]] = [sa.literal_column(each) for each in key]
+    return " + ".join(f"({words.sql(query)})" for query in users(facts, named))
 
 
 def delete_parent(words: Words, facts: Facts, key: list[str]) -> str:
     """Delete a parent by its key."""
-    reference = facts.reference
-    parent = table_clause(reference.parent, *reference.parent_columns)
-    same = [
-        parent.c[name] == sa.literal_column(each)
-        for name, each in zip(reference.parent_columns, key, strict=True)
-    ]
-    return words.sql(sa.delete(parent).where(*same))
+    return words.sql(without(facts, [sa.literal_column(each) for each in key]))

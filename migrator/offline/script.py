@@ -9,6 +9,8 @@ from typing import Any, Final, Protocol, cast
 
 from alembic.runtime.migration import MigrationContext
 
+from migrator.catalog import Facts
+from migrator.decisions import DECISIONS, DecisionsFile
 from migrator.dialects import Dialect
 from migrator.errors import Refused
 from migrator.journal import FORWARD
@@ -17,6 +19,7 @@ from migrator.offline.stage import Stage
 from migrator.offline.words import MySQLWords, PostgreSQLWords, Words, comment
 from migrator.operate import Policies
 from migrator.operations import ReferenceOperation
+from migrator.parents import parents_mirror
 from migrator.plan import (
     INVERSE,
     Plan,
@@ -27,7 +30,8 @@ from migrator.plan import (
     unvalidate_plan,
     validate_plan,
 )
-from migrator.policy import Backfill, Delete, Keep, Refuse, SetNull, flat
+from migrator.policy import CreateParents, Decisions
+from migrator.quarantine import Mirror, mirror_of
 from migrator.settings import Settings
 
 
@@ -40,9 +44,7 @@ class Script(Protocol):
         """The script, part by part."""
 
 
-# The policies that a script can carry out: the others ask for rows one by one.
-_SPOKEN = (Backfill, SetNull, Delete, Keep, Refuse)
-
+_SWEEPING = ("sweep", "validate")
 _WORDS: Final[Mapping[str, type[Words]]] = {
     "sqlite": Words,
     "postgresql": PostgreSQLWords,
@@ -99,6 +101,7 @@ def write_script(
         for step in job.plan.steps:
             facts = stage.advance(facts, step)
         stage.after(job.plan, facts)
+        stage.files_loaded.update(file.name for file in job.loads)
         stage.journal_made = True
 
 
@@ -120,6 +123,8 @@ def _job(stage: Stage, operation: ReferenceOperation, policies: Policies, settin
             return None
         # The reference as it was when the upgrade ran, not as the revision says today.
         facts = replace(facts, reference=run.reference if run is not None else reference)
+    paths = [one.path for one in policies.each if isinstance(one, Decisions) and kind in _SWEEPING]
+    files = {path: DecisionsFile.read(facts, path) for path in paths}
     return Job(
         words_for(stage.dialect),
         _plan(kind, facts, dialect, policies, stage.ours(reference)),
@@ -127,23 +132,27 @@ def _job(stage: Stage, operation: ReferenceOperation, policies: Policies, settin
         policy,
         stage.ours(reference),
         stage.steps(reference),
-        tuple(stage.mirrors(facts)),
+        tuple(stage.mirrors(facts)) or _mirrors_made(facts, policies),
         stage.is_idle_without(reference, kind),
         stage.journal_made,
         stage.advance,
         stage.source,
+        files,
+        tuple(file for file in files.values() if file.name not in stage.files_loaded),
+        tuple(sorted(name for name in stage.rehearsal.tables() if name.startswith(DECISIONS))),
     )
+
+
+def _mirrors_made(facts: Facts, policies: Policies) -> tuple[Mirror, ...]:
+    """The mirrors that a sweep with these policies makes: what there is to restore, where nobody can look."""
+    made = [mirror_of(facts.reference, facts.child)]
+    if any(isinstance(one, CreateParents) for one in policies.each):
+        made.append(parents_mirror(facts))
+    return tuple(dict.fromkeys(made))
 
 
 def _plan(kind: str, facts: Any, dialect: Dialect, policies: Policies, ours: frozenset[str]) -> Plan:
     null, dangling = policies.on_null, policies.on_dangling
-    if kind in ("sweep", "validate"):
-        for policy in (*flat(null), *flat(dangling)):
-            if not isinstance(policy, _SPOKEN):
-                raise Refused(
-                    f"The policy {policy.name} has no form as a script.",
-                    hint="Run it without --sql, or choose backfill, delete, set-null, keep or refuse.",
-                )
     if kind == "sweep":
         return sweep_plan(facts, dialect, null, dangling)
     if kind == "enforce":

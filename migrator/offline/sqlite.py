@@ -16,6 +16,7 @@ from migrator.dialects.sqlite_steps import RebuildSql
 from migrator.dialects.sqlite_tokens import quote_text
 from migrator.journal import MIRROR, RUN, reference_key
 from migrator.lock import LEASE_EXPIRES
+from migrator.offline.decided import inserts, made_anew
 from migrator.offline.job import Job
 from migrator.offline.sqlite_blocks import printed, purposeful, refuse_if, refuse_unless_table
 from migrator.offline.sqlite_restore import restored
@@ -52,6 +53,11 @@ class SQLiteScript:
         if job.inverse is None:
             yield printed(*records.ensure())
         yield from self._checks()
+        for file in job.loads:
+            yield comment(f"what {file.path} decides")
+            yield printed(*made_anew(job.words, file))
+            for statement in inserts(job.words, file, file.name):
+                yield printed(statement)
         yield printed(*records.start(job.policy))
         facts = job.facts
         for step in job.plan.steps:

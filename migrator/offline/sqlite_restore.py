@@ -15,15 +15,27 @@ import sqlalchemy as sa
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.expression import FromClause
 
+from migrator.decisions import DECISIONS
 from migrator.dialects.sqlite_tokens import quote_name, quote_text
 from migrator.journal import RUN
 from migrator.offline.job import Job
-from migrator.offline.restoring import held, how_many, users
+from migrator.offline.restoring import MadeParents, held, how_many, used
 from migrator.offline.sqlite_blocks import printed, refuse_if
 from migrator.offline.sweeping import row_in
 from migrator.plan import Step
 from migrator.predicate import table_clause
-from migrator.quarantine import ACTION, CHANGED, CONFLICT, DELETED, ID, NEW, RESTORED, STATE, Mirror
+from migrator.quarantine import (
+    ACTION,
+    CHANGED,
+    CONFLICT,
+    CREATED,
+    DELETED,
+    ID,
+    NEW,
+    RESTORED,
+    STATE,
+    Mirror,
+)
 
 PUT_BACK = "migrator_back"
 
@@ -87,18 +99,26 @@ def restored(job: Job, step: Step) -> Iterator[str]:
     yield printed("DROP TABLE IF EXISTS temp.migrator_count", "CREATE TEMP TABLE migrator_count (moved)")
     for mirror in job.mirrors:
         kept = mirror.clause.alias("m")
-        yield from put_back(job, mirror, kept, held(words, kept), RESTORED)
+        yield from put_back(job, mirror, kept, held(words, kept, DELETED, CHANGED), RESTORED)
+        yield printed(f"INSERT INTO temp.migrator_count SELECT {moved_back()}", f"DROP TABLE temp.{PUT_BACK}")
+    made = MadeParents.of(words, job.facts, job.mirrors)
+    if made is not None:
+        yield printed(*_unmade(job, made))
+    for mirror in job.mirrors:
+        kept = mirror.clause.alias("m")
         yield refuse_if(
             f"{how_many(words, kept, held(words, kept))} > 0",
             f"rows of {mirror.source} cannot be restored (a key is taken again, or the application changed "
             "the row): run alembic downgrade without --sql, which sets them apart",
         )
-        yield printed(
-            f"INSERT INTO temp.migrator_count SELECT {moved_back()}",
-            f"DROP TABLE temp.{PUT_BACK}",
-            f"DROP TABLE {quote_name(mirror.name.name)}",
-            records.forgotten(mirror),
-        )
+        yield printed(f"DROP TABLE {quote_name(mirror.name.name)}", records.forgotten(mirror))
+    yield refuse_if(
+        "(SELECT count(*) FROM main.sqlite_master WHERE type = 'table' "
+        f"AND substr(name, 1, {len(DECISIONS)}) = {quote_text(DECISIONS)} "
+        f"AND name NOT IN ({', '.join(map(quote_text, job.decided))})) > 0",
+        "there are tables of decisions files: write the script again with the database in reach",
+    )
+    yield printed(*(f"DROP TABLE IF EXISTS {quote_name(name)}" for name in job.decided))
     yield printed(*_sentinels(job))
     detail = words.json(
         {
@@ -109,6 +129,25 @@ def restored(job: Job, step: Step) -> Iterator[str]:
         }
     )
     yield printed(records.step_detail(step.name, detail), "DROP TABLE temp.migrator_count")
+
+
+def _unmade(job: Job, made: MadeParents) -> list[str]:
+    """Parents we created go, where nothing refers to them but the orphans that named them; the others are
+    left for the question that follows."""
+    words, mirror = job.words, made.parents
+    name, kept = mirror.clause, mirror.clause.alias("k")
+    free: ColumnElement[bool] = sa.literal_column(made.free(words.sql(name.c[ID])))
+    mark = sa.update(name).values({name.c[STATE]: words.value(RESTORED)})
+    target = mirror.source_clause
+    keys = sa.select(*(kept.c[column] for column in mirror.key)).where(
+        kept.c[ACTION] == words.value(CREATED), kept.c[STATE] == words.value(RESTORED)
+    )
+    gone = sa.delete(target).where(row_in([target.c[column] for column in mirror.key], keys))
+    return [
+        words.sql(mark.where(held(words, name, CREATED), free)),
+        words.sql(gone),
+        f"{made.served} AND {made.stay} = 0",
+    ]
 
 
 def _made(job: Job) -> ColumnElement[str]:
@@ -125,11 +164,11 @@ def _sentinels(job: Job) -> list[str]:
         for at in range(len(columns))
     ]
     ours = [*job.records.in_force(job.inverse or ""), _made(job).is_not(None)]
-    used = users(words, job.facts, [words.sql(column) for column in columns])
+    uses = used(words, job.facts, [words.sql(column) for column in columns])
     gone = (
         sa.delete(parent)
         .where(row_in(columns, sa.select(*parts).select_from(RUN).where(*ours)))
-        .where(sa.literal_column(f"({used})") == sa.literal_column("0"))
+        .where(sa.literal_column(f"({uses})") == sa.literal_column("0"))
     )
     still = table_clause(reference.parent, *reference.parent_columns).alias("p")
     there = (

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 
 from migrator.dialects.sqlite_tokens import quote_name, quote_text
 from migrator.errors import UsageError
+from migrator.healing import parent_came
+from migrator.offline.decided import if_not_exists
 from migrator.offline.gates import gates
 from migrator.offline.job import Job
 from migrator.offline.sqlite_blocks import printed, refuse_if
 from migrator.offline.sqlite_restore import PUT_BACK, moved_back, put_back
 from migrator.offline.sweeping import Sweeping, row_in
+from migrator.offline.turns import Turn, turns
 from migrator.plan import Step
-from migrator.policy import Backfill, Delete, Keep, Policy, Refuse, SetNull
+from migrator.policy import Backfill, Delete, Keep, Refuse
 from migrator.predicate import breaks, child_alias, table_clause
-from migrator.quarantine import HEALED, ID, NEW, creation
-from migrator.quarantine import KIND as MIRROR_KIND
+from migrator.quarantine import CHANGED, HEALED, ID, KEPT, NEW, creation
 from migrator.sentinel import stated_values
 from migrator.worklist import KIND
 
 _TEMPORARY = ("migrator_list", "migrator_rows", "migrator_mark", "migrator_target")
 _MARK = "(SELECT id FROM temp.migrator_mark)"
+_SINCE = "(SELECT since FROM temp.migrator_mark)"
 
 
 def scanned(sweeping: Sweeping) -> Iterator[str]:
@@ -44,6 +48,8 @@ def _followers(sweeping: Sweeping) -> list[str]:
     """In a table that refers to itself, a row that is to go may be another's parent, which is an orphan
     then: online that is another round, here those that follow are listed beforehand."""
     reference, key = sweeping.facts.reference, sweeping.facts.child.key
+    # Whom the end of a longer chain removes is known only when its beginning has had its turn; the script
+    # stops where that made orphans.
     doomed = [name for name, policy in sweeping.policies.items() if isinstance(policy, Delete)]
     if not reference.is_self_reference or not doomed:
         return []
@@ -72,31 +78,28 @@ def _followers(sweeping: Sweeping) -> list[str]:
 def settled(job: Job, sweeping: Sweeping, step: Step) -> Iterator[str]:
     """Capture and change what is listed, then put back what has found its parent since an earlier sweep."""
     mirror, words, reference = sweeping.mirror, job.words, job.facts.reference
-    made = [
-        text.replace("CREATE INDEX ", "CREATE INDEX IF NOT EXISTS ", 1) for text in _creation(job, sweeping)
-    ]
-    yield printed(*made, *job.records.mirrored(mirror))
+    for home, table in sweeping.homes.items():
+        made = creation(words.dialect, home, table)
+        yield printed(*map(if_not_exists, made), *job.records.mirrored(home))
+    number = f"SELECT coalesce(max({quote_name(ID)}), 0) FROM {quote_name(mirror.name.name)}"
     yield printed(
         "DROP TABLE IF EXISTS temp.migrator_mark",
-        f"CREATE TEMP TABLE migrator_mark AS SELECT coalesce(max({quote_name(ID)}), 0) AS id "
-        f"FROM {quote_name(mirror.name.name)}",
+        f"CREATE TEMP TABLE migrator_mark AS SELECT ({number}) AS id, ({number}) AS since",
         "DROP TABLE IF EXISTS temp.migrator_target",
         f"CREATE TEMP TABLE migrator_target (kind, {', '.join(_keys(job))})",
     )
-    for name, policy in sweeping.policies.items():
-        if isinstance(policy, (Keep, Refuse)):
-            continue
-        if isinstance(policy, Backfill):
-            yield printed(*_target(job, sweeping, name, policy))
-        new = _new(job, name, policy)
-        yield printed(sweeping.capture(name, policy, new), sweeping.change(name, policy, new, _MARK))
-        wanted, captured = sweeping.listed(name), sweeping.captured(name, _MARK)
-        yield refuse_if(
-            f"{wanted} <> {captured} OR {_unchanged(job, sweeping, name, policy)} > 0",
-            f"not every {name} orphan of {reference} was changed as it was copied: a trigger interferes",
-        )
+    for name, policy in sweeping.backfills.items():
+        yield printed(*_target(job, sweeping, name, policy))
+    for turn in turns(sweeping, partial(_key, job), begun=_MARK, since=_SINCE):
+        yield from _taken(job, turn, f"UPDATE temp.migrator_mark SET since = ({number})")
+    for name, chain in sweeping.chains.items():
+        if chain and not (len(chain) == 1 and isinstance(chain[0], (Keep, Refuse))):
+            yield refuse_if(
+                f"{sweeping.listed(name)} <> {sweeping.captured(name, _MARK)}",
+                f"not every {name} orphan of {reference} was settled: a trigger interferes",
+            )
     kept = mirror.clause.alias("m")
-    yield from put_back(job, mirror, kept, sweeping.healed(kept, "0"), HEALED)
+    yield from put_back(job, mirror, kept, parent_came(reference, kept, "0"), HEALED)
     if reference.is_self_reference:
         child = child_alias(reference)
         left = sa.select(sa.func.count()).select_from(child).where(breaks(reference, child))
@@ -121,24 +124,26 @@ def settled(job: Job, sweeping: Sweeping, step: Step) -> Iterator[str]:
     yield printed(*(f"DROP TABLE temp.{name}" for name in (*_TEMPORARY, PUT_BACK)))
 
 
-def _creation(job: Job, sweeping: Sweeping) -> list[str]:
-    found = creation(sweeping.words.dialect, sweeping.mirror, job.facts.child)
-    head = "CREATE TABLE "
-    return [
-        text if text.startswith(head + "IF") else text.replace(head, head + "IF NOT EXISTS ", 1)
-        for text in found
-    ]
+def _taken(job: Job, turn: Turn, begin: str) -> Iterator[str]:
+    """One policy's turn."""
+    if turn.action == KEPT:
+        yield printed(begin, turn.capture(), turn.make(), turn.made())
+        return
+    yield printed(begin, turn.capture(), turn.change())
+    yield refuse_if(
+        f"{_unchanged(job, turn)} > 0",
+        f"not every {turn.kind} orphan of {job.facts.reference} was changed as it was copied: "
+        "a trigger interferes",
+    )
 
 
 def _keys(job: Job) -> list[str]:
     return [f"key_{at}" for at in range(len(job.facts.reference.parent_columns))]
 
 
-def _new(job: Job, name: str, policy: Policy) -> list[str]:
-    if isinstance(policy, Backfill):
-        kind = quote_text(name)
-        return [f"(SELECT {key} FROM temp.migrator_target WHERE kind = {kind})" for key in _keys(job)]
-    return ["NULL" for _ in job.facts.reference.columns] if isinstance(policy, SetNull) else []
+def _key(job: Job, name: str) -> list[str]:
+    kind = quote_text(name)
+    return [f"(SELECT {key} FROM temp.migrator_target WHERE kind = {kind})" for key in _keys(job)]
 
 
 def _target(job: Job, sweeping: Sweeping, name: str, policy: Backfill) -> list[str]:
@@ -182,19 +187,18 @@ def _rowid_alias(job: Job) -> str:
     )
 
 
-def _unchanged(job: Job, sweeping: Sweeping, name: str, policy: Policy) -> str:
+def _unchanged(job: Job, turn: Turn) -> str:
     """An expression: how many captured rows are not as they should be now."""
-    mirror, words = sweeping.mirror, job.words
+    mirror, words = turn.sweeping.mirror, job.words
     kept = mirror.clause.alias("m")
     live = mirror.source_clause.alias("t")
-    since = [kept.c[ID] > sa.literal_column(_MARK), kept.c[MIRROR_KIND] == words.value(name)]
     same = [live.c[column] == kept.c[column] for column in mirror.key]
-    if not isinstance(policy, Delete):
+    if turn.action == CHANGED:
         same += [
             live.c[column].is_not_distinct_from(kept.c[f"{NEW}{at}"])
             for at, column in enumerate(mirror.reference_columns)
         ]
     there = sa.select(sa.func.count()).select_from(live).where(*same).correlate(kept).scalar_subquery()
-    wanted = 0 if isinstance(policy, Delete) else 1
-    query = sa.select(sa.func.count()).select_from(kept).where(*since, there != words.value(wanted))
+    wanted = 1 if turn.action == CHANGED else 0
+    query = sa.select(sa.func.count()).select_from(kept).where(*turn.ours(kept), there != words.value(wanted))
     return f"({words.sql(query)})"

@@ -28,7 +28,7 @@ from migrator.offline.evolve import evolved, follows
 from migrator.offline.rehearsal import Rehearsal
 from migrator.plan import INVERSE, Operation, Plan, Sql, Step, enforce_plan, sweep_plan, validate_plan
 from migrator.policy import Keep
-from migrator.quarantine import Mirror, mirror_of, mirrors
+from migrator.quarantine import Mirror, mirrors
 from migrator.reference import Reference, TableName
 from migrator.settings import Settings, database_url
 
@@ -67,6 +67,7 @@ class Stage:
         self._lost: set[str] = set()
         self._made: list[sa.MetaData] = [legacy.Base.metadata]
         self.journal_made = False
+        self.files_loaded: set[TableName] = set()
         self.rehearsal = Rehearsal()
         self.dialect = self._plain(context.dialect)
         self.server = self._server(arguments)
@@ -219,8 +220,8 @@ class Stage:
         return next((run for run in reversed(runs) if run.operation == operation), None)
 
     def mirrors(self, facts: Facts) -> list[Mirror]:
-        """The mirrors that a sweep of the reference has made by then."""
-        return self._mirrors.get(str(facts.reference)) or [mirror_of(facts.reference, facts.child)]
+        """The mirrors that the journal, where it was read, has of the reference."""
+        return self._mirrors.get(str(facts.reference), [])
 
     def forward_plan(self, operation: Operation, facts: Facts, settings: Settings) -> Plan:
         """The plan of an operation that goes forward, for its steps of SQL."""

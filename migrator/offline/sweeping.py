@@ -1,13 +1,10 @@
-"""The statements of a sweep that all databases share; each puts its own loop around them.
-
-What is an orphan is `predicate`'s word alone. A batch captures the rows of a stretch of the worklist that are
-orphans now, then changes exactly the captured ones: it finds them by the mirror, not by asking again.
-"""
+"""The statements of a sweep that all databases share; each puts its own loop around them. What is an orphan
+is `predicate`'s word alone, what becomes of it is said in `turns`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,18 +12,23 @@ from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.expression import FromClause
 
 from migrator import quarantine
-from migrator.catalog import Facts
+from migrator.answers import Questions, first_of
+from migrator.catalog import Facts, Table
+from migrator.decisions import DecisionsFile
 from migrator.errors import Refused
 from migrator.offline.records import Records
 from migrator.offline.words import Words
+from migrator.parents import keyed_parent, parents_mirror
 from migrator.plan import Sweep
-from migrator.policy import Backfill, Delete, Policy
-from migrator.predicate import breaks, child_alias, kind, none_null, parent_exists, table_clause
-from migrator.quarantine import ACTION, AT, CHANGED, DELETED, HELD, ID, RUN_ID, STATE, Mirror
+from migrator.policy import Backfill, CreateParents, Policy, heard
+from migrator.predicate import breaks, child_alias, kind, table_clause
+from migrator.quarantine import ACTION, CREATED, ID, Mirror
 from migrator.quarantine import KIND as MIRROR_KIND
 from migrator.reference import TableName
+from migrator.repairs import source_of
 from migrator.scan import policies_of
 from migrator.sentinel import stated_values, unique_part
+from migrator.values import Source
 from migrator.worklist import KIND, SEQ, Worklist
 
 
@@ -56,6 +58,7 @@ class Sweeping:
         work: the policies.
         list_name: the worklist's table; by default the one an online run would use.
         max_orphan_share, max_orphans: see `Settings`.
+        files: the decisions files that the policies name, by their paths.
     """
 
     words: Words
@@ -64,6 +67,7 @@ class Sweeping:
     work: Sweep
     max_orphan_share: float
     max_orphans: int = 0
+    files: Mapping[str, DecisionsFile] = field(default_factory=dict)
     list_name: TableName | None = None
 
     @property
@@ -80,6 +84,17 @@ class Sweeping:
         return quarantine.mirror_of(self.facts.reference, self.facts.child)
 
     @property
+    def parents(self) -> Mirror:
+        """The mirror of parents that we create."""
+        return parents_mirror(self.facts)
+
+    @property
+    def homes(self) -> Mapping[Mirror, Table]:
+        """The mirrors it needs, each with its table."""
+        found = {self.mirror: self.facts.child}
+        return {self.parents: keyed_parent(self.facts), **found} if self.creates else found
+
+    @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of orphan that this reference can have."""
         composite = len(self.facts.reference.columns) > 1
@@ -90,6 +105,35 @@ class Sweeping:
         """The policy of each of them."""
         found = policies_of(self.work)
         return {name: found[name] for name in self.kinds}
+
+    @property
+    def chains(self) -> Mapping[str, tuple[Policy, ...]]:
+        """Who is asked about each of them, in order."""
+        return {name: heard(policy, name) for name, policy in self.policies.items()}
+
+    @property
+    def backfills(self) -> Mapping[str, Backfill]:
+        """The backfill of each kind that has one, which is its last word."""
+        last = {name: chain[-1] for name, chain in self.chains.items() if chain}
+        return {name: policy for name, policy in last.items() if isinstance(policy, Backfill)}
+
+    @property
+    def creates(self) -> bool:
+        """Whether parents may be created."""
+        return any(isinstance(one, CreateParents) for chain in self.chains.values() for one in chain)
+
+    # -- values of each row's own --------------------------------------------------------------------
+    def source(self, policy: Policy) -> Source | None:
+        """See `repairs.source_of`."""
+        return source_of(self.facts, policy, self._decided)
+
+    def questions(self, name: str) -> Questions | None:
+        """What is to be asked about a kind's chain; None where all its rows get the same."""
+        source = first_of(self.facts, self.chains[name], self._decided)
+        return None if source is None else Questions(self.facts, self.worklist, source, name)
+
+    def _decided(self, path: str) -> Source:
+        return self.files[path].source
 
     # -- the scan ------------------------------------------------------------------------------------
     @property
@@ -170,107 +214,37 @@ class Sweeping:
         """
         child = child_alias(self.facts.reference, *self.facts.child.key)
         columns = [child.c[column] for column in self.facts.child.key]
-        query = sa.select(*columns).where(self._within(child, first, last)).order_by(*columns)
+        query = sa.select(*columns).where(self.within(child, first, last)).order_by(*columns)
         return self.words.dialect.for_update(query)
 
-    def _within(self, child: FromClause, first: str, last: str) -> ColumnElement[bool]:
-        """True for the rows of the child that a stretch of the list names."""
+    def within(self, child: FromClause, first: str, last: str) -> ColumnElement[bool]:
+        """True for the rows of the child that a stretch of the list names; arguments as for `lock`."""
         listed = self.worklist.clause.alias("w")
+        stretch = (listed.c[SEQ] > sa.literal_column(first), listed.c[SEQ] <= sa.literal_column(last))
+        return self._named(child, listed, *stretch)
+
+    def on_list(self, child: FromClause, name: str) -> ColumnElement[bool]:
+        """True for the rows of the child that the list has as orphans of a kind."""
+        listed = self.worklist.clause.alias("w")
+        return self._named(child, listed, listed.c[KIND] == self.words.value(name))
+
+    def _named(
+        self, child: FromClause, listed: FromClause, *conditions: ColumnElement[bool]
+    ) -> ColumnElement[bool]:
         key = self.facts.child.key
-        query = sa.select(*(listed.c[name] for name in key)).where(
-            listed.c[SEQ] > sa.literal_column(first), listed.c[SEQ] <= sa.literal_column(last)
-        )
+        query = sa.select(*(listed.c[name] for name in key)).where(*conditions)
         return row_in([child.c[name] for name in key], query)
-
-    def capture(
-        self, name: str, policy: Policy, new: list[str], first: str | None = None, last: str | None = None
-    ) -> str:
-        """Copy the orphans of a kind in a stretch of the list, whole, into the mirror.
-
-        Args:
-            new: expressions for what the reference columns are about to become.
-            first, last: the stretch, where others write meanwhile: each row is asked again what it is.
-                None for the whole list, where nobody does: what the list says is true.
-        """
-        reference, mirror, value = self.facts.reference, self.mirror, self.words.value
-        child = table_clause(reference.child, *mirror.columns).alias("c")
-        values: list[tuple[str, ColumnElement[Any]]] = [
-            (RUN_ID, self.records.run_id),
-            (MIRROR_KIND, value(name)),
-            (ACTION, value(DELETED if isinstance(policy, Delete) else CHANGED)),
-            (AT, sa.literal_column(self.words.now)),
-            (STATE, value(HELD)),
-        ]
-        values += [(f"{quarantine.NEW}{at}", sa.literal_column(each)) for at, each in enumerate(new)]
-        values += [(column, child.c[column]) for column in mirror.columns]
-        query = (
-            sa.select(*(each.label(column) for column, each in values))
-            .where(*self._wanted(child, name, first, last))
-            .order_by(*(child.c[column] for column in mirror.key))
-        )
-        return self.words.sql(sa.insert(mirror.clause).from_select([column for column, _ in values], query))
-
-    def _wanted(
-        self, child: FromClause, name: str, first: str | None, last: str | None
-    ) -> list[ColumnElement[bool]]:
-        reference = self.facts.reference
-        if first is None or last is None:
-            listed = self.worklist.clause.alias("w")
-            key = self.facts.child.key
-            query = sa.select(*(listed.c[each] for each in key)).where(
-                listed.c[KIND] == self.words.value(name)
-            )
-            return [row_in([child.c[each] for each in key], query)]
-        return [
-            self._within(child, first, last),
-            breaks(reference, child),
-            kind(reference, child) == self.words.value(name),
-        ]
 
     def captured(self, name: str, above: str) -> str:
         """An expression: how many rows of a kind were captured since the mirror's number was `above`."""
         clause = self.mirror.clause
         query = sa.select(sa.func.count()).select_from(clause)
-        return f"({self.words.sql(query.where(*self._since(clause, name, above)))})"
-
-    def change(self, name: str, policy: Policy, new: list[str], above: str) -> str:
-        """Change, or delete, exactly the rows captured since."""
-        mirror = self.mirror
-        target = mirror.source_clause
-        kept = mirror.clause.alias("m")
-        since = self._since(kept, name, above)
-        same = [target.c[column] == kept.c[column] for column in mirror.key]
-        if isinstance(policy, Delete) and self.words.deletes_from_two:
-            return self.words.sql(sa.delete(target).where(*same, *since))
-        if isinstance(policy, Delete):
-            keys = sa.select(*(kept.c[column] for column in mirror.key)).where(*since)
-            return self.words.sql(
-                sa.delete(target).where(row_in([target.c[column] for column in mirror.key], keys))
-            )
-        values: dict[Any, Any] = {
-            target.c[column]: sa.literal_column(each)
-            for column, each in zip(self.facts.reference.columns, new, strict=True)
-        }
-        for column in self.words.dialect.change_extras(self.facts.child):
-            values[target.c[column]] = target.c[column]
-        return self.words.sql(sa.update(target).values(values).where(*same, *since))
-
-    def healed(self, kept: FromClause, above: str) -> ColumnElement[bool]:
-        """True for the rows of the mirror set aside since although their parent is there by now.
-
-        Args:
-            kept: the mirror, under an alias.
-        """
-        reference = self.facts.reference
-        return sa.and_(
-            kept.c[ID] > sa.literal_column(above),
-            kept.c[STATE] == self.words.value(HELD),
-            none_null(reference, kept),
-            parent_exists(reference, kept),
+        query = query.where(
+            clause.c[ID] > sa.literal_column(above),
+            clause.c[MIRROR_KIND] == self.words.value(name),
+            clause.c[ACTION] != self.words.value(CREATED),
         )
-
-    def _since(self, clause: Any, name: str, above: str) -> list[ColumnElement[bool]]:
-        return [clause.c[ID] > sa.literal_column(above), clause.c[MIRROR_KIND] == self.words.value(name)]
+        return f"({self.words.sql(query)})"
 
 
 def row_in(columns: list[ColumnElement[Any]], query: sa.Select[Any]) -> ColumnElement[bool]:

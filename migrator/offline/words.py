@@ -7,6 +7,7 @@ values in place. A value of the user's becomes a literal here and nowhere else.
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -20,6 +21,9 @@ from migrator.dialects.mysql_definition import literal as mysql_text
 from migrator.dialects.pg_words import literal as pg_text
 from migrator.dialects.sqlite_tokens import quote_text
 from migrator.errors import UsageError
+
+# The blank that SQLAlchemy writes before a line's end; a literal has neither.
+_AT_LINE_END = re.compile(r" +\n(?=\s*(?:FROM|WHERE|LIMIT|\())")
 
 
 class Words:
@@ -48,11 +52,13 @@ class Words:
         text = str(compiled).strip()
         if isinstance(statement, sa.schema.ExecutableDDLElement):
             return text  # to the byte as online: SQLite keeps a definition as it was written
-        return "\n".join(line.rstrip() for line in text.splitlines())
+        return _AT_LINE_END.sub("\n", text)
 
     def text(self, value: str) -> str:
-        """A string literal."""
-        return quote_text(value)
+        """A string literal, on one line: the shells read lines."""
+        pieces = re.split("([\r\n])", value)
+        each = [f"char({ord(one)})" if one in "\r\n" else quote_text(one) for one in pieces if one]
+        return self._joined(each) if pieces[1:] else quote_text(value)
 
     def literal(self, value: Any) -> str:
         """A value as a literal.
@@ -115,6 +121,31 @@ class Words:
         """An expression: a text out of a JSON object, NULL where it is not in it."""
         return f"json_extract({column}, '$.{name}')"
 
+    def filled(self, value: Any, key: Mapping[str, str], type_: str | None = None) -> str:
+        """An expression: a stated value with a parent's own key in it, see `CreateParents`.
+
+        Args:
+            value: as it was stated; `{id}` in a text stands for a part of the key.
+            key: expressions, by the parts' names.
+            type_: the type to make of the text; None where text is wanted.
+        """
+        marks = {f"{{{name}}}": part for name, part in key.items()}
+        if not isinstance(value, str) or not any(mark in value for mark in marks):
+            return self.literal(value)
+        pieces = re.split("(" + "|".join(map(re.escape, marks)) + ")", value)
+        each = [self._as_text(marks[one]) if one in marks else self.text(one) for one in pieces if one]
+        return self._joined(each) if type_ is None else self._cast(self._joined(each), type_)
+
+    def _as_text(self, expression: str) -> str:
+        return f"CAST({expression} AS TEXT)"
+
+    def _joined(self, texts: list[str]) -> str:
+        return "(" + " || ".join(texts) + ")"
+
+    def _cast(self, expression: str, type_: str) -> str:
+        """Only PostgreSQL does not do it by itself."""
+        return expression
+
     def _pairs(self, pairs: Mapping[str, str]) -> str:
         return ", ".join(f"{self.text(name)}, {value}" for name, value in pairs.items())
 
@@ -134,6 +165,13 @@ class PostgreSQLWords(Words):
     def text(self, value: str) -> str:
         """A string literal, right whatever `standard_conforming_strings` says."""
         return pg_text(value)
+
+    def literal(self, value: Any) -> str:
+        """See `Words.literal`: no number is a boolean here."""
+        return str(value).lower() if isinstance(value, bool) else super().literal(value)
+
+    def _cast(self, expression: str, type_: str) -> str:
+        return f"CAST({expression} AS {type_})"
 
     def json(self, pairs: Mapping[str, str]) -> str:
         """See `Words.json`."""
@@ -175,8 +213,16 @@ class MySQLWords(Words):
     deletes_from_two = True
 
     def text(self, value: str) -> str:
-        """A string literal that means the same whether or not backslashes escape."""
-        return mysql_text(value)
+        """A string literal that means the same whether or not backslashes escape, and whatever the client
+        takes the script's letters and line ends for."""
+        plain = value.isascii() and value.isprintable()
+        return mysql_text(value) if plain else f"_utf8mb4 0x{value.encode().hex()}"
+
+    def _as_text(self, expression: str) -> str:
+        return f"CAST({expression} AS CHAR)"
+
+    def _joined(self, texts: list[str]) -> str:
+        return f"CONCAT({', '.join(texts)})"
 
     def json(self, pairs: Mapping[str, str]) -> str:
         """See `Words.json`."""

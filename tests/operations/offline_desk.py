@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,20 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
 
 from migrator import journal, quarantine
 from migrator.blog.revisions import POST_AUTHOR
 from migrator.blog.seed import seed
+from migrator.offline import write_script
+from migrator.operate import Policies
+from migrator.operations import OPERATIONS
+from migrator.plan import Operation
+from migrator.policy import Policy
 from migrator.predicate import table_clause
+from migrator.reference import Reference
 from tests.conftest import Database
+from tests.operations.lifecycle import FAST
 
 ROOT = Path(__file__).parents[2]
 #: Small batches, so that even a small blog takes several.
@@ -39,6 +48,22 @@ def online(database: Database, verb: str, revision: str, *x: str) -> None:
     config = Config(str(ROOT / "alembic.ini"), cmd_opts=Namespace(x=[f"url={database.url}", *X, *x]))
     config.attributes["configure_logger"] = False
     getattr(command, verb)(config, revision)
+
+
+def written(
+    database: Database, operations: Sequence[Operation], reference: Reference, null: Policy, dangling: Policy
+) -> str:
+    """The operations, one after the other, in one script."""
+    printed = StringIO()
+    dialect: Any = database.engine.dialect
+    context = MigrationContext.configure(
+        dialect=type(dialect)(), opts={"as_sql": True, "output_buffer": printed}
+    )
+    for each in operations:
+        operation = OPERATIONS[each](reference)
+        write_script(context, operation, Policies(null, dangling), FAST, {"url": database.url})
+    # Alembic's environment ends each transaction that we open again.
+    return printed.getvalue() + ("\nCOMMIT;\n" if context.impl.transactional_ddl else "")
 
 
 def legacy_blog(database: Database, *, posts: int = 200) -> None:
@@ -72,14 +97,15 @@ def mirror_lines(database: Database) -> list[dict[str, Any]]:
         return [_plain(dict(row)) for row in rows]
 
 
-def quarantined(database: Database) -> list[tuple[Any, ...]]:
+def quarantined(database: Database, reference: Reference = POST_AUTHOR) -> list[tuple[Any, ...]]:
     """Every row set aside: why, what was done, what it was and what it became."""
     with database.engine.connect() as connection:
         found: list[tuple[Any, ...]] = []
-        for mirror in quarantine.mirrors(connection, POST_AUTHOR):
+        for mirror in quarantine.mirrors(connection, reference):
+            new = [f"{quarantine.NEW}{at}" for at in range(len(mirror.reference_columns))]
             clause = table_clause(
                 mirror.name,
-                *(quarantine.KIND, quarantine.ACTION, quarantine.STATE, f"{quarantine.NEW}0"),
+                *(quarantine.KIND, quarantine.ACTION, quarantine.STATE, *new),
                 *mirror.columns,
             )
             found += [tuple(row) for row in connection.execute(sa.select(clause))]

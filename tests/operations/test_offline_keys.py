@@ -3,24 +3,17 @@ that refers to itself."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from io import StringIO
-from typing import Any
+from collections.abc import Callable
 
 import pytest
-from alembic.runtime.migration import MigrationContext
 from sqlalchemy.engine import Engine
 
 from migrator.fingerprint import compare
-from migrator.offline import write_script
-from migrator.operate import Policies
-from migrator.operations import OPERATIONS
-from migrator.plan import Operation
 from migrator.policy import Backfill, Delete, Keep, Policy
-from migrator.reference import Reference
 from tests.conftest import Database
 from tests.operations import orphan_cases as cases
-from tests.operations.lifecycle import DOWN, FAST, UP, assert_same, picture, run
+from tests.operations.lifecycle import DOWN, UP, assert_same, picture, run
+from tests.operations.offline_desk import written
 
 SHAPES: dict[str, Callable[[Engine], cases.Case]] = {
     "simple": cases.simple,
@@ -31,22 +24,6 @@ SHAPES: dict[str, Callable[[Engine], cases.Case]] = {
     "text": cases.text_keys,
     "uuid": cases.uuid_keys,
 }
-
-
-def written(
-    database: Database, operations: Sequence[Operation], reference: Reference, null: Policy, dangling: Policy
-) -> str:
-    """The operations, one after the other, in one script."""
-    printed = StringIO()
-    dialect: Any = database.engine.dialect
-    context = MigrationContext.configure(
-        dialect=type(dialect)(), opts={"as_sql": True, "output_buffer": printed}
-    )
-    for each in operations:
-        operation = OPERATIONS[each](reference)
-        write_script(context, operation, Policies(null, dangling), FAST, {"url": database.url})
-    # Alembic's environment ends each transaction that we open again.
-    return printed.getvalue() + ("\nCOMMIT;\n" if context.impl.transactional_ddl else "")
 
 
 def policies(case: cases.Case, *, backfill: bool) -> tuple[Policy, Policy]:
