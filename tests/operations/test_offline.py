@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.runtime.migration import MigrationContext
 
-from migrator.errors import MigratorError, Refused
+from migrator.errors import MigratorError
 from migrator.fingerprint import compare
 from migrator.offline.stage import Stage
 from migrator.reference import Reference
@@ -286,14 +286,6 @@ def test_the_session_is_as_it_was(database: Database) -> None:
     lines = [line for line in done.stdout.splitlines() if "\t" in line and "@@" not in line]
     assert lines[0] == lines[-1]
     assert "77" in lines[0].split("\t")
-
-
-@pytest.mark.engines("sqlite", "postgresql", "mysql")
-def test_a_policy_without_a_form_as_a_script_is_refused(database: Database) -> None:
-    """Creating parents asks row by row: one line, and what to do instead."""
-    legacy_blog(database)
-    with pytest.raises(Refused, match="create-parents has no form as a script"):
-        script(database.url, "upgrade", "head", "on_dangling=create-parents")
 
 
 def test_a_reference_nobody_can_see_is_one_line() -> None:

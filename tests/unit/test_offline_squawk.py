@@ -36,9 +36,27 @@ def test_squawk_has_no_finding(
     tmp_path: Path, version: str, on_dangling: str, verb: str, revisions: str
 ) -> None:
     """Up and down, whole and step by step, as each version of the server would be given it."""
-    written = tmp_path / "script.sql"
     said = ("peek=no", f"server_version={version}", f"on_dangling={on_dangling}")
-    written.write_text(script(NOWHERE, verb, revisions, *said))
+    assert findings(tmp_path, script(NOWHERE, verb, revisions, *said), version) == ""
+
+
+@pytest.mark.parametrize("version", ["13", "18"])
+@pytest.mark.parametrize(("verb", "revisions"), [("upgrade", "head"), ("downgrade", "head:base")])
+def test_nor_has_it_one_where_rows_have_values_of_their_own(
+    tmp_path: Path, version: str, verb: str, revisions: str
+) -> None:
+    """A decisions file, then parents that are created."""
+    file = tmp_path / "decisions.csv"
+    file.write_text("reference,key:id,new:user_id\n" + "".join(f",{number},1\n" for number in range(600)))
+    said = ("peek=no", f"server_version={version}", f"decisions={file}", "on_dangling=create-parents")
+    more = ("parent.username=gone-{id}", "parent.email={id}@gone.invalid")
+    assert findings(tmp_path, script(NOWHERE, verb, revisions, *said, *more), version) == ""
+
+
+def findings(tmp_path: Path, text: str, version: str) -> str:
+    """What squawk says of a script for a version of the server."""
+    written = tmp_path / "script.sql"
+    written.write_text(text)
     done = subprocess.run(
         [
             squawk(),
@@ -53,4 +71,5 @@ def test_squawk_has_no_finding(
         text=True,
         check=False,
     )
-    assert (done.stdout, done.returncode) == ("", 0), done.stderr
+    assert done.returncode == bool(done.stdout), done.stderr
+    return done.stdout
