@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from migrator.dialects.mysql_rebuild import INPLACE, ONLINE_COPY
 from migrator.dialects.mysql_sessions import error_number, execute
-from tests.operations.mysql_desk import ALL, BLOG, Desk, account
+from tests.operations.mysql_desk import ALL, BLOG, Desk, account, in_background, slow_to_rebuild
 from tests.servers.database import Database
 
 pytestmark = pytest.mark.engines("mysql", "mariadb", "mariadb-10.11")
@@ -48,6 +48,33 @@ def test_a_key_added_with_the_checks_on_fails_at_the_first_orphan(database: Data
     """1452, after all the work."""
     desk = Desk.at(database, *BLOG, INDEX, ORPHAN)
     assert answer(desk, f"ALTER TABLE post {KEY}") == 1452
+
+
+def test_an_online_copy_that_adds_a_key_shuts_out_the_writers_of_the_parent(database: Database) -> None:
+    """MariaDB from 11.2 on: for as long as it copies, nobody writes a parent row, while the child is written.
+    That is why the key is added with the checks off, behind a fence, and proved by a count."""
+    desk = Desk.at(database, *BLOG, INDEX)
+    if not desk.mariadb or database.version < (11, 2):
+        assert answer(desk, f"ALTER TABLE post {KEY}, {ONLINE_COPY}") == 1846
+        return
+    slow_to_rebuild(desk)
+    copying = in_background(desk.sql, f"ALTER TABLE post {KEY}, {ONLINE_COPY}")
+    with desk.open() as watcher, desk.open() as writer:
+        at_work = "SELECT COUNT(*) FROM information_schema.processlist WHERE state = 'copy to tmp table' "
+        while not watcher.exec_driver_sql(f"{at_work} AND db = DATABASE()").scalar():
+            assert copying.is_alive()
+        execute(writer, "SET SESSION lock_wait_timeout = 0")
+        execute(writer, "INSERT INTO post (user_id) VALUES (1)")
+        for statement in (
+            "UPDATE user SET name = 'x' WHERE id = 3",
+            "INSERT INTO user (name) VALUES ('x')",
+            "DELETE FROM user WHERE id = 4",
+        ):
+            with pytest.raises(sa.exc.DBAPIError) as caught:
+                execute(writer, statement)
+            assert error_number(caught.value) == 1205
+        assert copying.is_alive()
+    copying.join()
 
 
 def test_a_key_without_an_index_builds_one_and_leaves_it_behind(database: Database) -> None:
