@@ -255,7 +255,8 @@ def capture(
         (RUN_ID, _text(run_id)),
         (KIND, kind_sql),
         (ACTION, _text(action)),
-        (AT, _text(journal.now())),
+        # Bound, unlike the words beside it: the text of the statement stays the same from batch to batch.
+        (AT, sa.bindparam(None, journal.now(), sa.String(40))),
         (STATE, _text(HELD)),
     ]
     values.extend((f"{NEW}{at}", value) for at, value in enumerate(new_values))

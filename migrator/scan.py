@@ -28,6 +28,10 @@ from migrator.sentinel import check_sentinel, find_target
 from migrator.settings import Settings
 from migrator.worklist import Key, Worklist
 
+# Rows of the first window. What it takes says how large the second may be, which is why that may be so much
+# larger at once: every window reads the parent anew.
+_FIRST = 20_000
+
 
 def policies_of(work: Sweep) -> dict[str, Policy]:
     """The policy of each kind: what NULL deserves, a partly NULL key deserves too."""
@@ -53,12 +57,14 @@ def scan(context: Context, connection: Connection, worklist: Worklist, step: str
     else:
         worklist.create(connection)
         detail["found"] = 0
-    size = BatchSize(context.sessions.settings.scan_rows, 1000, 1_000_000, target=1.0, growth=4.0)
+    stated = context.sessions.settings.scan_rows
+    at_once = not stated and context.dialect.reads_at_once(worklist.child)
+    size = BatchSize(stated or _FIRST, 1000, 1_000_000, target=1.0, growth=16.0)
     while True:
         context.check()
         began = time.monotonic()
         with context.dialect.transaction(connection):
-            upto = worklist.window_end(connection, after, size.rows)
+            upto = None if at_once else worklist.window_end(connection, after, size.rows)
             rows += size.rows if upto is not None else worklist.count_rows(connection, after)
             detail["found"] = detail.get("found", 0) + worklist.scan(connection, after, upto)
             detail |= {

@@ -25,7 +25,7 @@ class Settings:
         batch_floor, batch_ceiling: bounds of the batch size.
         batch_target_ms: how long a batch should take.
         pause_ms: rest between two batches, for the application.
-        scan_rows: rows per scan window to begin with.
+        scan_rows: rows per scan window to begin with; 0 leaves it to the size of the table.
         max_orphan_share: above this share of orphans in all rows the run stops before the first change.
         max_orphans: above this many orphans it stops there as well; 0 is off.
         max_unindexed_rows: a table of more rows than this that refers, without an index for it, to rows which
@@ -50,7 +50,7 @@ class Settings:
     batch_ceiling: int = 10_000
     batch_target_ms: int = 250
     pause_ms: int = 20
-    scan_rows: int = 20_000
+    scan_rows: int = 0
     max_orphan_share: float = 0.5
     max_orphans: int = 0
     max_unindexed_rows: int = 100_000
@@ -72,6 +72,7 @@ class Settings:
 # Where nought means none, or off.
 _ZERO_IS_FINE = (
     "pause_ms",
+    "scan_rows",
     "max_orphan_share",
     "max_orphans",
     "max_unindexed_rows",

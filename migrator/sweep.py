@@ -293,7 +293,7 @@ def _lock(
     columns = [child.c[column] for column in facts.child.handle]
     query = sa.select(*columns).where(context.dialect.key_in(columns, keys)).order_by(*columns)
     locking = context.dialect.for_update(query, skip_locked=skip_locked)
-    return [tuple(row) for row in connection.execute(locking)]
+    return [tuple(row) for row in connection.execute(locking).all()]
 
 
 def _still_orphans(
@@ -309,6 +309,6 @@ def _still_orphans(
         context.dialect.key_in(columns, keys), breaks(context.reference, child)
     )
     found: dict[str, list[Key]] = {}
-    for row in connection.execute(query):
+    for row in connection.execute(query).all():
         found.setdefault(str(row[0]), []).append(tuple(row[1:]))
     return found

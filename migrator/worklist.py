@@ -133,26 +133,23 @@ class Worklist:
         clause = self.clause
         query = (
             sa.select(clause.c[SEQ], *(clause.c[column] for column in self.child.handle))
-            .where(clause.c[SEQ] > sa.literal_column(str(int(after))))
+            .where(clause.c[SEQ] > bound(int(after)))
             .order_by(clause.c[SEQ])
             .limit(rows)
         )
         if kind is not None:
             query = query.where(clause.c[KIND] == sa.literal_column(f"'{kind}'"))
-        return [(int(row[0]), tuple(row[1:])) for row in connection.execute(query)]
+        return [(int(row[0]), tuple(row[1:])) for row in connection.execute(query).all()]
 
     def take_off(self, connection: Connection, numbers: Sequence[int]) -> None:
         """Remove settled entries; part of the transaction that settled them."""
         if not numbers:
             return
         clause = self.clause
-        condition: ColumnElement[bool] = clause.c[SEQ].in_(
-            [sa.literal_column(str(number)) for number in numbers]
-        )
         if len(numbers) == numbers[-1] - numbers[0] + 1:
-            condition = clause.c[SEQ].between(
-                sa.literal_column(str(numbers[0])), sa.literal_column(str(numbers[-1]))
-            )
+            condition: ColumnElement[bool] = clause.c[SEQ].between(bound(numbers[0]), bound(numbers[-1]))
+        else:
+            condition = self.dialect.key_in([clause.c[SEQ]], [(number,) for number in numbers])
         connection.execute(sa.delete(clause).where(condition))
 
 

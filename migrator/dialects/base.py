@@ -269,6 +269,10 @@ class Dialect:
         ]
         return sa.or_(*rows)
 
+    def reads_at_once(self, table: Table) -> bool:
+        """Whether the scan had better read this table in one go than in windows of its key."""
+        return False
+
     def whole_table_hint(self, table: Table) -> str:
         """The index hint with which a table is best read as a whole while others write to it; "" for none."""
         return ""
