@@ -22,8 +22,8 @@ from migrator.plan import Operation
 from migrator.settings import Settings
 from tests.conftest import Database
 from tests.crash.one_operation import POLICIES, answer, waiting_before
-from tests.operations.lifecycle import DOWN, FAST, UP, assert_same, picture, run
-from tests.operations.mysql_desk import BLOG, REFERENCE, Desk, Told, in_background, slow_to_rebuild
+from tests.operations.lifecycle import DOWN, FAST, UP, Told, assert_same, picture, run
+from tests.operations.mysql_desk import BLOG, REFERENCE, Desk, in_background, slow_to_rebuild
 
 HOLD_CHILD, HOLD_PARENT = "SELECT * FROM post", "UPDATE user SET name = 'held' WHERE id = 4"
 ALTERS: list[tuple[Operation, str, str]] = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,34 @@ def run(
         operate(engine, each, reference, policies=policies, settings=settings, progress=progress)
         for each in operations
     ]
+
+
+@dataclass
+class Told:
+    """A `Progress` that keeps what it is told, and can act on it.
+
+    Args:
+        on_step: called with the name of each step that begins.
+        on_note: called with each note.
+    """
+
+    on_step: Callable[[str], None] = lambda _: None
+    on_note: Callable[[str], None] = lambda _: None
+    steps: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def step(self, name: str, title: str) -> None:
+        """A step begins."""
+        self.steps.append(name)
+        self.on_step(name)
+
+    def rows(self, what: str, done: int, total: int | None) -> None:
+        """Nothing."""
+
+    def note(self, message: str) -> None:
+        """Something the operator should know."""
+        self.notes.append(message)
+        self.on_note(message)
 
 
 # -- pictures --------------------------------------------------------------------------------------

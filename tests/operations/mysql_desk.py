@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -210,34 +210,6 @@ def account(desk: Desk, database: Database, *grants: str) -> Iterator[Desk]:
         yield Desk(engine, type(desk.dialect)(engine.dialect), desk.settings)
     finally:
         desk.sql(f"DROP USER '{name}'@'%'")
-
-
-@dataclass
-class Told:
-    """A `Progress` that keeps what it is told, and can act on it.
-
-    Args:
-        on_step: called with the name of each step that begins.
-        on_note: called with each note.
-    """
-
-    on_step: Callable[[str], None] = lambda _: None
-    on_note: Callable[[str], None] = lambda _: None
-    steps: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def step(self, name: str, title: str) -> None:
-        """A step begins."""
-        self.steps.append(name)
-        self.on_step(name)
-
-    def rows(self, what: str, done: int, total: int | None) -> None:
-        """Nothing."""
-
-    def note(self, message: str) -> None:
-        """Something the operator should know."""
-        self.notes.append(message)
-        self.on_note(message)
 
 
 def in_background(work: Any, *arguments: Any) -> threading.Thread:

@@ -19,13 +19,12 @@ from migrator.dialects import mysql_locks
 from migrator.dialects.mysql_sessions import error_number, execute
 from migrator.errors import LockNotObtained, StepFailed
 from migrator.policy import Backfill, Delete
-from tests.operations.lifecycle import DOWN, FAST, UP, assert_same, picture, run
+from tests.operations.lifecycle import DOWN, FAST, UP, Told, assert_same, picture, run
 from tests.operations.mysql_desk import (
     ALL,
     BLOG,
     REFERENCE,
     Desk,
-    Told,
     account,
     in_background,
     slow_to_rebuild,
