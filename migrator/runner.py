@@ -155,13 +155,13 @@ class Runner:
         return waited and step.done(self.facts())
 
     def _look_for_blockers(self, plan: Plan, step: Step) -> bool:
-        """Name who is in the way before we queue up behind them. Returns whether this attempt may be
-        patient: only an autovacuum is in the way, which gives way after deadlock_timeout."""
+        """Name who is in the way before we queue up behind them; who would outlast every attempt ends the run
+        here, also where nobody would queue behind us: an index would be built for nothing. Returns whether
+        this attempt may be patient: only an autovacuum is in the way, which gives way after
+        deadlock_timeout."""
         context = self.context
         with context.sessions.open() as connection:
             blockers = context.dialect.obstacles(connection, plan.facts, step)
-        if not blockers or not context.dialect.holds_up_others(step):
-            return False
         for blocker in blockers:
             context.progress.note(f"{step.name}: in the way is {blocker}")
         limit = context.sessions.settings.long_transaction
@@ -171,7 +171,8 @@ class Runner:
                 f"Step {step.name} of {context.reference} was not tried: {stubborn[0]} would not give way.",
                 hint="End that session or wait for it, then run the same command again: it goes on.",
             )
-        return all(blocker.kind == "autovacuum" for blocker in blockers)
+        patience = bool(blockers) and context.dialect.holds_up_others(step)
+        return patience and all(blocker.kind == "autovacuum" for blocker in blockers)
 
     def _sweep_again(self, plan: Plan) -> None:
         found = next((step for step in plan.steps if isinstance(step.work, Sweep)), None)

@@ -223,8 +223,7 @@ class Dialect:
         return self.blockers(connection, list(dict.fromkeys((facts.child.name, facts.parent.name))))
 
     def holds_up_others(self, step: Step) -> bool:
-        """Whether others queue behind this step while it waits for its locks, so that those in its way are
-        looked for before it is sent."""
+        """Whether others queue behind this step while it waits for its locks, so that it waits briefly."""
         return not (isinstance(step.work, Sql) and step.work.patience == "long")
 
     def unchecked_sessions(self, connection: Connection) -> list[Blocker]:

@@ -83,6 +83,50 @@ def test_a_transaction_older_than_allowed_is_not_tried_against(database: Databas
     assert "run the same command again" in str(found.value)
 
 
+def test_an_index_is_not_built_that_an_old_snapshot_would_keep_invalid(database: Database) -> None:
+    """CONCURRENTLY waits for it at the end, when all the work is done: so the run stops before."""
+    desk = Desk.at(database, *BLOG, ORPHANS, "CREATE TABLE elsewhere ()")
+    snapshot = ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "TABLE elsewhere", "SELECT pg_sleep(1.1)")
+    settings = replace(HASTY, long_transaction=1.0)
+    with (
+        desk.transaction(*snapshot),
+        pytest.raises(
+            LockNotObtained, match=r"create-index .* was not tried: session .* a snapshot\) would not"
+        ),
+    ):
+        run(desk.engine, ["sweep"], REFERENCE, Delete(), Delete(), settings=settings)
+    assert not [index for index in desk.facts().child.indexes if index.name == REFERENCE.index_name]
+    run(desk.engine, ["sweep"], REFERENCE, Delete(), Delete())
+    assert desk.facts().index is not None
+
+
+def test_a_validation_is_not_sent_behind_what_will_outlast_it(database: Database) -> None:
+    """Though nobody queues behind it, no number of attempts would get it through."""
+    desk = Desk.at(database, *BLOG)
+    run(desk.engine, ["enforce"], REFERENCE)
+    with desk.transaction() as other:
+
+        def lock(step: str) -> None:
+            if step == "validate":
+                for statement in ("LOCK TABLE post IN SHARE UPDATE EXCLUSIVE MODE", "SELECT pg_sleep(1.1)"):
+                    other.exec_driver_sql(statement)
+
+        told = Told(on_step=lock)
+        with pytest.raises(LockNotObtained, match=r"Step validate of .* was not tried"):
+            run(
+                desk.engine,
+                ["validate"],
+                REFERENCE,
+                Delete(),
+                Delete(),
+                settings=replace(HASTY, long_transaction=1.0),
+                progress=told,
+            )
+    assert not [note for note in told.notes if "attempt" in note]
+    run(desk.engine, ["validate"], REFERENCE, Delete(), Delete())
+    assert desk.facts().state == "validated"
+
+
 def test_the_pauses_between_attempts_are_bounded_and_jittered(database: Database) -> None:
     """From a twentieth of a second up to thirty, never twice the same."""
     desk = Desk.at(database, *BLOG)
