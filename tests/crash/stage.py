@@ -12,7 +12,7 @@ from tests.crash.dying import DRIVER_COMMIT, Ended, Kill, Nursery
 from tests.crash.places import Place
 from tests.crash.states import Settled, settled
 
-#: How many statements runs die at: see docs/architecture.md.
+#: How many statements runs die at: see docs/lessons.md.
 CRASH = os.environ.get("MIGRATOR_CRASH", "")
 EVERY = CRASH == "every"
 #: A verb, and where to.

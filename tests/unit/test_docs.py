@@ -33,3 +33,13 @@ def test_no_link_between_pages_is_dead() -> None:
     for page in [ROOT / "README.md", *docs.DOCS.rglob("*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_test_that_a_page_names_is_there() -> None:
+    """Each `file.py::test` in the docs is a test; each lesson has one at least."""
+    lessons = (docs.DOCS / "lessons.md").read_text()
+    lines = re.findall(r"^\| \d+ \|.*$", lessons, re.MULTILINE)
+    assert [line for line in lines if "::test_" not in line] == []
+    for page in docs.DOCS.rglob("*.md"):
+        for file, name in re.findall(r"`([\w/]+\.py)::(test_\w+)`", page.read_text()):
+            assert f"def {name}(" in (ROOT / "tests" / file).read_text(), f"{page.name}: {file}::{name}"
