@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.sql.elements import ColumnElement
 
 from migrator.catalog import Column, Facts, Server, Table
-from migrator.dialects import sqlite_catalog, sqlite_steps
+from migrator.dialects import sqlite_catalog, sqlite_room, sqlite_steps
 from migrator.dialects.base import Dialect, Problem, Verdict, no_key
 from migrator.dialects.generic import facts_from
 from migrator.dialects.sqlite_statement import run_rebuild
@@ -87,6 +87,12 @@ class SQLite(Dialect):
                 f"{reference} is ON DELETE SET NULL and NOT NULL: every delete of a parent would fail.",
                 "Declare it nullable, or use another action.",
             )
+
+    def environment_problems(
+        self, connection: Connection, facts: Facts, settings: Settings
+    ) -> Iterator[Problem]:
+        """See `Dialect.environment_problems`: the disk."""
+        return sqlite_room.room(connection, facts)
 
     # -- sessions ------------------------------------------------------------------------------
     @contextmanager

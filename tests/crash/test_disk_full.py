@@ -3,14 +3,16 @@ run ends with one line and exit code 1, and once there is room the same command 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from migrator.blog.revisions import POST_AUTHOR
-from migrator.errors import MigratorError, StepFailed
+from migrator.errors import MigratorError, PreflightRefused, StepFailed
 from tests.conftest import Database
 from tests.crash.running import blog, swept
 from tests.crash.test_connection_cut import quoted
@@ -81,6 +83,25 @@ def test_an_sqlite_file_too_full_for_the_way_back(database: Database) -> None:
     assert ended.value.exit_code == 1
     run(database.engine, ("restore",), POST_AUTHOR)
     assert_same(start, picture(database))
+
+
+@pytest.mark.engines("sqlite")
+def test_an_sqlite_rebuild_wants_room_beforehand(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused (exit code 4) before the first change where the table has no room once more; how big the rest
+    of the file is does not matter."""
+    blog(database)
+    with database.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE post SET body = :body"), {"body": "x" * 20_000})
+        connection.execute(sa.text("CREATE TABLE other (filler TEXT)"))
+        connection.execute(sa.text("INSERT INTO other VALUES (:filler)"), {"filler": "x" * 2_000_000})
+    start = picture(database)
+    free = 300_000
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    with pytest.raises(PreflightRefused, match=r"The rebuild of post needs about 0\.\d MB; 0\.3 MB are free"):
+        sweep(database)
+    assert_same(start, picture(database))
+    free = 1_000_000
+    finish_and_take_back(database, start)
 
 
 @pytest.fixture
