@@ -10,6 +10,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from migrator.bytesize import bytes_told
 from migrator.catalog import Facts
 from migrator.dialects.base import Problem
 
@@ -45,7 +46,7 @@ def room(connection: Connection, facts: Facts) -> Iterator[Problem]:
             "warn",
             "room-unknown",
             f"The rebuild of {facts.child.name} writes the table once more where {Path(file).parent} is, and "
-            f"{_size(free)} are free; this SQLite does not say how big the table is.",
+            f"{bytes_told(free)} are free; this SQLite does not say how big the table is.",
             "Look whether that is enough before you go on.",
         )
         return
@@ -53,10 +54,7 @@ def room(connection: Connection, facts: Facts) -> Iterator[Problem]:
         yield Problem(
             "refuse",
             "no-room",
-            f"The rebuild of {facts.child.name} needs about {_size(needed)}; {_size(free)} are free.",
+            f"The rebuild of {facts.child.name} needs about {bytes_told(needed)}; "
+            f"{bytes_told(free)} are free.",
             f"Make room where {Path(file).parent} is.",
         )
-
-
-def _size(count: float) -> str:
-    return f"{count / 1e6:,.1f} MB"
