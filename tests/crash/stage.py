@@ -107,7 +107,7 @@ class Deaths:
 def statements_of(stage: Stage, verb: str, revision: str) -> list[str]:
     """What a run sends from before that revision on, as far as the revision is concerned."""
     stage.place.put(f"{verb}-{revision}")
-    statements = stage.run(verb).check().statements
+    statements = stage.run(verb, to=beyond(verb, revision)).check().statements
     moved = [at for at, text in enumerate(statements) if text.startswith(_MOVES)]
     committed = next(at for at in range(moved[0], len(statements)) if statements[at] == DRIVER_COMMIT)
     return statements[: committed + 1]
