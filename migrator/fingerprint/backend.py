@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -44,8 +45,6 @@ class Backend(ABC):
     """One kind of database. Instances hold no state; every method wants the settings `snapshot` makes."""
 
     name: str
-    #: Whether a table is read faster in ranges of its key, each on a connection of its own.
-    splits: bool = False
 
     @contextmanager
     def beside(self, connection: Connection, count: int, *, still: bool) -> Iterator[Sequence[Connection]]:
@@ -57,6 +56,11 @@ class Backend(ABC):
             still: whether nobody writes, so that any two snapshots are the same.
         """
         yield ()
+
+    def ranges(self, connection: Connection, shape: Shape, count: int) -> Sequence[tuple[int, int]]:
+        """Cut a table into about so many ranges, which several connections read at once; none where it is
+        read in one. What they mean is the backend's own."""
+        return ()
 
     def session(self, connection: Connection) -> int:
         """The number by which the server knows a connection."""
@@ -97,8 +101,7 @@ class Backend(ABC):
         """Yield the number and the sums of every part that has rows, in one pass over the table.
 
         Args:
-            between: of a table with an integer key, the lowest and the highest key to read; asked for only
-                where `splits` says so.
+            between: one of the `ranges` to read; None for all of it.
         """
 
     @abstractmethod
@@ -141,3 +144,10 @@ def opened(
                 stack.enter_context(snapshot(other))
                 found.append(other)
         yield found
+
+
+def evenly(low: int, high: int, count: int) -> list[tuple[int, int]]:
+    """The numbers from `low` to `high`, both included, in so many ranges, as far as there are numbers."""
+    count = min(count, high - low + 1)
+    edges = [low + (high - low + 1) * at // count for at in range(count + 1)]
+    return [(first, after - 1) for first, after in pairwise(edges)]

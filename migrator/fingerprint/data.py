@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from sqlalchemy import Connection
 
@@ -67,7 +66,7 @@ class Piece:
     """What one statement reads.
 
     Args:
-        between: the lowest and the highest key of it; None for all of the table.
+        between: which range of the table, as the backend cuts it; None for all of it.
         keeps_rows: whether a digest per row is kept.
     """
 
@@ -94,7 +93,7 @@ def digest_table(
 
 
 def cut(backend: Backend, connection: Connection, shape: Shape, *, row_limit: int, ways: int = 1) -> Cut:
-    """Look how big a table is, and cut a big one into ranges of its key.
+    """Look how big a table is, and cut a big one into ranges.
 
     Args:
         ways: how many can work at it at once.
@@ -102,14 +101,9 @@ def cut(backend: Backend, connection: Connection, shape: Shape, *, row_limit: in
     key_range = backend.key_range(connection, shape) if shape.columns else None
     if shape.columns and backend.rows_up_to(connection, shape, row_limit + 1) <= row_limit:
         return Cut(shape, key_range, (Piece(shape, keeps_rows=True),))
-    if key_range is None or ways == 1:
-        return Cut(shape, key_range, (Piece(shape),))
-    low, high = key_range
-    # More pieces than ways: keys have gaps, and some pieces are done long before others.
-    count = min(ways * 4, high - low + 1)
-    edges = [low + (high - low + 1) * at // count for at in range(count + 1)]
-    ranges = [(first, after - 1) for first, after in pairwise(edges)]
-    return Cut(shape, key_range, tuple(Piece(shape, between) for between in ranges))
+    # More pieces than ways: some are done long before others.
+    ranges = backend.ranges(connection, shape, ways * 4) if shape.columns and ways > 1 else ()
+    return Cut(shape, key_range, tuple(Piece(shape, between) for between in ranges) or (Piece(shape),))
 
 
 def read(backend: Backend, connection: Connection, piece: Piece, parts: int) -> Found:

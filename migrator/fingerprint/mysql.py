@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.mysql import INTEGER
 
-from migrator.fingerprint.backend import Backend, Fact, RowSums, opened
+from migrator.fingerprint.backend import Backend, Fact, RowSums, evenly, opened
 from migrator.fingerprint.model import HASH_BITS, KEY_BITS, WORD, ColumnShape, KeyValue, PartDigest, Shape
 from migrator.fingerprint.mysql_schema import AUTO_INCREMENT, check_facts, described_facts
 from migrator.plainsql import number_sql
@@ -66,8 +66,6 @@ class MySQL(Backend):
     # AUTO_INCREMENT is otherwise what it was when it was last asked for, up to a day ago.
     extra_settings: Mapping[str, str] = {"information_schema_stats_expiry": "0"}
 
-    splits = True
-
     @contextmanager
     def beside(self, connection: Connection, count: int, *, still: bool) -> Iterator[Sequence[Connection]]:
         """See `Backend.beside`. A snapshot cannot be shared, and FLUSH TABLES WITH READ LOCK, under which
@@ -77,6 +75,11 @@ class MySQL(Backend):
             return
         with opened(connection, count, self.snapshot) as others:
             yield others
+
+    def ranges(self, connection: Connection, shape: Shape, count: int) -> Sequence[tuple[int, int]]:
+        """See `Backend.ranges`: of the primary key, by which the rows lie, where it is one integer."""
+        found = self.key_range(connection, shape)
+        return () if found is None else evenly(*found, count)
 
     def session(self, connection: Connection) -> int:
         """See `Backend.session`."""

@@ -31,7 +31,7 @@ from sqlalchemy import (
 )
 
 from migrator.errors import UsageError
-from migrator.fingerprint.backend import Backend, Fact, RowSums, opened
+from migrator.fingerprint.backend import Backend, Fact, RowSums, evenly, opened
 from migrator.fingerprint.model import HASH_BITS, KEY_BITS, WORD, ColumnShape, PartDigest, Shape
 from migrator.fingerprint.postgresql_objects import OBJECT_FACTS, SEQUENCES
 from migrator.fingerprint.postgresql_tables import TABLE_FACTS
@@ -77,6 +77,13 @@ TABLES: Final = text("""
 """)
 
 
+BLOCKS: Final = text("""
+    SELECT pg_relation_size(c.oid) / CAST(current_setting('block_size') AS bigint)
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = :schema AND c.relname = :name
+""")
+
+
 class PostgreSQL(Backend):
     """Fingerprints PostgreSQL."""
 
@@ -91,6 +98,14 @@ class PostgreSQL(Backend):
         exported = connection.execute(text("SELECT pg_export_snapshot()")).scalar_one()
         with opened(connection, count, lambda other: self.snapshot(other, of=exported)) as others:
             yield others
+
+    def ranges(self, connection: Connection, shape: Shape, count: int) -> Sequence[tuple[int, int]]:
+        """See `Backend.ranges`: of blocks, whatever the key is. PostgreSQL 13 would read the whole table for
+        each of them, and of a partitioned table every partition has blocks of its own."""
+        if not shape.only or (connection.dialect.server_version_info or (0,)) < (14,):
+            return ()
+        blocks = int(connection.execute(BLOCKS, {"schema": shape.schema, "name": shape.name}).scalar_one())
+        return evenly(0, max(blocks, 1) - 1, count)
 
     def session(self, connection: Connection) -> int:
         """See `Backend.session`."""
@@ -157,8 +172,9 @@ class PostgreSQL(Backend):
         part_count: int,
         between: tuple[int, int] | None = None,
     ) -> Iterator[tuple[int, PartDigest]]:
-        """Group the hashes by part; the server runs it in parallel, every function here is parallel safe."""
-        hashed = self._hashed(shape).subquery()
+        """Group the hashes by part. The server's own workers help with reading the table, not with hashing,
+        which is nearly all of the work: that is what several connections are for."""
+        hashed = self._hashed(shape, between=between).subquery()
         number, row_hash = hashed.c.k, hashed.c.h
         part = number % literal_column(str(part_count))
         cells = [hashed.c[f"c{i}"] for i in range(len(shape.columns))]
@@ -190,17 +206,23 @@ class PostgreSQL(Backend):
     def _schemas(self, connection: Connection, schema: str | None) -> list[str]:
         return list(connection.execute(SCHEMAS, {"schema": schema}).scalars())
 
-    def _hashed(self, shape: Shape, *, with_key: bool = False) -> Select[Any]:
+    def _hashed(
+        self, shape: Shape, *, with_key: bool = False, between: tuple[int, int] | None = None
+    ) -> Select[Any]:
         """Select k, h, the key's values if wanted, and c0, c1, ... for every row.
 
         Both levels end in OFFSET 0, which keeps the planner from pulling them up and computing k again for
-        every column; written as a constant it does not keep the scan from running in parallel.
+        every column, and h for every sum; a parallel scan is gathered below it.
         """
         source: Any = self.source(shape)
         if shape.only:
             from_clause = select(source).with_hint(source, "ONLY", dialect_name="postgresql")
         else:
             from_clause = select(source)
+        if between is not None:
+            # Blocks of the heap; a row lies in one of them for as long as the snapshot sees it.
+            first, after = f"'({between[0]},0)'::tid", f"'({between[1] + 1},0)'::tid"
+            from_clause = from_clause.where(literal_column(f"ctid >= {first} AND ctid < {after}"))
         number = _number(shape, source)
         inner = from_clause.add_columns(number.label("migrator_k")).offset(literal_column("0")).subquery()
         key_number = inner.c.migrator_k

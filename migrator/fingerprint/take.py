@@ -34,8 +34,8 @@ def take(
         only_tables: nothing but these, by bare name or as schema.table.
         parts, row_limit: see `data_digest`.
         connections: on so many at once, besides the first, where the server lets several see the same:
-            PostgreSQL does, MySQL and MariaDB only if `still`. They read a big table in ranges of its key;
-            PostgreSQL has workers of its own for that, and SQLite is read on the one connection.
+            PostgreSQL does, MySQL and MariaDB only if `still`; SQLite is read on the one. They read a big
+            table in ranges: of its blocks (PostgreSQL 14 and later), of its integer key (MySQL, MariaDB).
         still: nobody writes to it: a copy, say.
 
     Raises:

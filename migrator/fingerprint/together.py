@@ -40,8 +40,8 @@ def digest_tables(
     Raises:
         Exception: the first that came on any of them; the others' statements are called off.
     """
-    ways = len(others) if backend.splits else 1
-    tables = [cut(backend, connection, shape, row_limit=row_limit, ways=max(1, ways)) for shape in shapes]
+    ways = max(1, len(others))
+    tables = [cut(backend, connection, shape, row_limit=row_limit, ways=ways) for shape in shapes]
     pieces = [piece for table in tables for piece in table.pieces]
     # What takes longest is begun first.
     order = sorted(pieces, key=lambda piece: piece.keeps_rows)

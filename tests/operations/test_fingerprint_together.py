@@ -102,6 +102,10 @@ class Slow:
         """Never asked for."""
         raise AssertionError
 
+    def ranges(self, *_: object) -> tuple[()]:
+        """Each table is one piece."""
+        return ()
+
 
 class SlowPostgreSQL(Slow, PostgreSQL):
     """On PostgreSQL."""
@@ -111,7 +115,6 @@ class SlowMySQL(Slow, MySQL):
     """On MySQL and MariaDB."""
 
     sleep = "SELECT SLEEP(3600)"
-    splits = False
     extra_settings: Mapping[str, str] = {}
 
 
