@@ -11,7 +11,7 @@ by another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -87,7 +87,7 @@ def sweep_together(
             with sessions.open() as connection:
                 for reference in order:
                     check_finished(journal.runs_if_any(connection, reference), heads)
-            number, done = _where(_rounds(sessions, order), order)
+            number, done = where(_rounds(sessions, order), order)
             while True:
                 for reference in order:
                     if reference not in done:
@@ -220,19 +220,23 @@ def _rows_back(
 
 
 def _rounds(sessions: Sessions, order: Sequence[Reference]) -> dict[int, dict[Reference, int]]:
+    with sessions.open() as connection:
+        return rounds_of(journal.runs_if_any(connection), order)
+
+
+def rounds_of(runs: Iterable[Run], order: Sequence[Reference]) -> dict[int, dict[Reference, int]]:
     """What the sweeps of this set, those in force, have settled: by round, then by reference."""
     by_text = {str(reference): reference for reference in order}
     found: dict[int, dict[Reference, int]] = {}
-    with sessions.open() as connection:
-        for run in journal.runs_if_any(connection):
-            mark = run.facts.get(SET, {})
-            if run.operation == "sweep" and run.state == "done" and mark.get("references") == list(by_text):
-                counts = found.setdefault(int(mark["round"]), {})
-                counts[by_text[str(run.reference)]] = int(run.counts.get("changed", 0))
+    for run in runs:
+        mark = run.facts.get(SET, {})
+        if run.operation == "sweep" and run.state == "done" and mark.get("references") == list(by_text):
+            counts = found.setdefault(int(mark["round"]), {})
+            counts[by_text[str(run.reference)]] = int(run.counts.get("changed", 0))
     return found
 
 
-def _where(
+def where(
     rounds: Mapping[int, Mapping[Reference, int]], order: Sequence[Reference]
 ) -> tuple[int, frozenset[Reference]]:
     """The round to go on in, and the references that are done in it."""

@@ -9,7 +9,6 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 
 from migrator.arguments import check_near_names, policies_from, settings_from
-from migrator.errors import UsageError
 from migrator.operate import Policies, operate
 from migrator.operations import ReferenceOperation
 from migrator.progress import telling
@@ -66,24 +65,13 @@ def carry_out(operations: Operations, operation: ReferenceOperation) -> None:
 
 
 def carry_out_set(operations: Operations, operation: SetOperation) -> None:
-    """Run one of the two that take several references.
+    """Run one of the two that take several references, or print it when Alembic writes a script.
 
     Raises:
-        UsageError: Alembic writes a script: how many rounds there will be, only the run finds out.
         MigratorError: a `CommandError` to Alembic, which prints its one line.
     """
     context = operations.migration_context
-    if context.as_sql:
-        verb = "sweep_orphans" if isinstance(operation, SweepSet) else "restore_orphans"
-        order = operation.references if isinstance(operation, SweepSet) else operation.references[::-1]
-        raise UsageError(
-            "A set of references is swept until nothing changes, which a script cannot know beforehand.",
-            hint="For a script, write one operation after the other: "
-            + "; ".join(f'op.{verb}("{reference}")' for reference in order)
-            + ".",
-        )
-    assert context.connection is not None
-    bind, heads, arguments = context.connection, context.get_current_heads(), x_arguments(context)
+    arguments = x_arguments(context)
     options = dict(operation.options)
     null, dangling = options.pop("on_null", None), options.pop("on_dangling", None)
     settings = settings_from(arguments, **options)
@@ -93,6 +81,14 @@ def carry_out_set(operations: Operations, operation: SetOperation) -> None:
         on_null, on_dangling = (own.on_null, own.on_dangling) if own else (null, dangling)
         return policies_from(arguments, reference, on_null, on_dangling)
 
+    if context.as_sql:
+        from migrator.offline import write_restore_set, write_sweep_set
+
+        write = write_sweep_set if isinstance(operation, SweepSet) else write_restore_set
+        write(context, operation, policies, settings, arguments)
+        return
+    assert context.connection is not None
+    bind, heads = context.connection, context.get_current_heads()
     references = operation.references
     with context.autocommit_block(), telling(settings.log) as progress:
         if isinstance(operation, SweepSet):

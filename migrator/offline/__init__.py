@@ -7,5 +7,6 @@ the catalog, has a form of its own in each database's language.
 
 from migrator.offline.adoption import write_abandonment, write_adoption
 from migrator.offline.script import write_script
+from migrator.offline.sets import write_restore_set, write_sweep_set
 
-__all__ = ["write_abandonment", "write_adoption", "write_script"]
+__all__ = ["write_abandonment", "write_adoption", "write_restore_set", "write_script", "write_sweep_set"]

@@ -13,7 +13,8 @@ from migrator.offline.records import Records
 from migrator.offline.sweeping import Sweeping
 from migrator.offline.words import Words, comment
 from migrator.plan import INVERSE, Operation, Plan, Proof, Restore, Sql, Step, Sweep
-from migrator.quarantine import Mirror
+from migrator.quarantine import CHANGED, DELETED, Mirror
+from migrator.reference import Reference
 from migrator.settings import Settings
 
 
@@ -39,6 +40,10 @@ class Job:
         loads: those of them that no earlier part of the script has loaded.
         decided: the tables of decisions files that are there, as far as that is known beforehand; a server's
             script asks the catalog itself.
+        more: what else the journal is to keep of the run, from its beginning.
+        together: for the first restore of a set: those of all its references, in the order of the sweeps,
+            whose rows come back before anything else.
+        none_left: the references of which no orphan may be left at the end.
     """
 
     words: Words
@@ -55,6 +60,9 @@ class Job:
     files: Mapping[str, DecisionsFile] = field(default_factory=dict)
     loads: tuple[DecisionsFile, ...] = ()
     decided: tuple[str, ...] = ()
+    more: Mapping[str, Any] = field(default_factory=dict)
+    together: tuple[Job, ...] = ()
+    none_left: tuple[Reference, ...] = ()
 
     @property
     def facts(self) -> Facts:
@@ -92,6 +100,17 @@ class Job:
         )
 
 
+def passes(job: Job) -> Iterator[tuple[Job, Mirror, *tuple[str, ...]]]:
+    """In what order the rows of a restore come back: whose, from which mirror, what had been done to them.
+    Those of a set come back together, all that was removed before what was changed: a row that one sweep
+    removed may be the parent of what another did, and a row that one changed may have been removed since."""
+    for each in job.together:
+        yield from ((each, mirror, DELETED) for mirror in each.mirrors)
+    for each in reversed(job.together):
+        yield from ((each, mirror, CHANGED) for mirror in each.mirrors if mirror.reference_columns)
+    yield from ((job, mirror, DELETED, CHANGED) for mirror in job.mirrors)
+
+
 class ServerScript:
     """A script for a server: every step commits by itself.
 
@@ -113,12 +132,14 @@ class ServerScript:
         for file in job.loads:
             yield comment(f"what {file.path} decides")
             yield from self.decisions(file)
-        yield self.together(*records.start(job.policy))
+        yield self.together(*records.start(job.policy, job.more))
         facts = job.facts
         for step in job.plan.steps:
             yield from self._step(step, facts)
             facts = job.advance(facts, step)
         yield self.together(*self._last())
+        for reference in job.none_left:
+            yield from self.none_left(reference)
         if job.inverse is not None:
             yield from self.drop_journal_if_idle()
         yield from self.closing()
@@ -189,7 +210,11 @@ class ServerScript:
         raise NotImplementedError
 
     def proof(self) -> Iterator[str]:
-        """Stop where an orphan is left."""
+        """Stop where an orphan is left although the reference is enforced."""
+        raise NotImplementedError
+
+    def none_left(self, reference: Reference) -> Iterator[str]:
+        """Stop where the rounds of a set were too few."""
         raise NotImplementedError
 
     def drop_journal_if_idle(self) -> Iterator[str]:

@@ -23,6 +23,7 @@ from migrator.offline.mysql_restore import restore_procedure
 from migrator.offline.mysql_sweep import sweep_procedure
 from migrator.plan import Sql, Step, Sweep
 from migrator.quarantine import creation
+from migrator.reference import Reference
 
 _LOCK = f"CONCAT('migrator:', LEFT(SHA2(CONCAT(IFNULL(DATABASE(), ''), CHAR(0), '{LOCK_NAME}'), 256), 40))"
 
@@ -107,6 +108,10 @@ class MySQLScript(ServerScript):
     def proof(self) -> Iterator[str]:
         """A count in one statement is a snapshot."""
         yield checks.proof(self.job)
+
+    def none_left(self, reference: Reference) -> Iterator[str]:
+        """See `ServerScript.none_left`."""
+        yield checks.none_left(self.job, reference)
 
     def drop_journal_if_idle(self) -> Iterator[str]:
         """The journal of other references stays."""

@@ -14,9 +14,10 @@ from migrator.journal import MIRROR, RUN, reference_key
 from migrator.offline.job import Job
 from migrator.offline.mysql_blocks import procedure, read, statement, unless
 from migrator.offline.records import Records
+from migrator.offline.sweeping import how_many_left, too_few_rounds
 from migrator.plan import Operation
-from migrator.predicate import breaks, child_alias
 from migrator.quarantine import manifest
+from migrator.reference import Reference
 
 _AGAIN = "write the script again with the database in reach"
 _COLUMNS = """\
@@ -113,11 +114,17 @@ def _mirrors(job: Job) -> str:
 def proof(job: Job) -> str:
     """No orphan is left."""
     reference = job.facts.reference
-    child = child_alias(reference)
-    query = sa.select(sa.func.count()).select_from(child).where(breaks(reference, child))
-    count = statement(read(f"({job.words.sql(query)})", "@migrator_orphans").removesuffix(";"))
-    refused = unless("@migrator_orphans = 0", f"orphans of {reference} are there although it is enforced")
-    return f"{count}\n{refused}"
+    return _none(job, reference, f"orphans of {reference} are there although it is enforced")
+
+
+def none_left(job: Job, reference: Reference) -> str:
+    """No orphan is left after the last round of a set."""
+    return _none(job, reference, too_few_rounds(reference))
+
+
+def _none(job: Job, reference: Reference, message: str) -> str:
+    left = read(how_many_left(job.words, reference), "@migrator_orphans")
+    return f"{statement(left.removesuffix(';'))}\n{unless('@migrator_orphans = 0', message)}"
 
 
 def drop_journal_if_idle(records: Records) -> str:

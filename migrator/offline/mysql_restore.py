@@ -13,14 +13,13 @@ from migrator.decisions import DECISIONS
 from migrator.dialects.mysql_definition import literal, quote
 from migrator.dialects.mysql_words import columns_sql, table_sql
 from migrator.journal import RUN
-from migrator.offline.job import Job
+from migrator.offline.job import Job, passes
 from migrator.offline.mysql_blocks import BATCH_VARIABLES, batches, into, procedure
 from migrator.offline.restoring import MadeParents, delete_parent, held, how_many, used
 from migrator.plan import Step
 from migrator.predicate import table_clause
 from migrator.quarantine import (
     ACTION,
-    CHANGED,
     CONFLICT,
     CREATED,
     DELETED,
@@ -141,7 +140,7 @@ def restore_procedure(job: Job, step: Step) -> str:
             "sentinels": "mgr_sentinels + 0",
         }
     )
-    lines = [_rows_back(job, mirror) for mirror in job.mirrors]
+    lines = [_rows_back(each, mirror, *actions) for each, mirror, *actions in passes(job)]
     made = MadeParents.of(job.words, job.facts, job.mirrors)
     lines += [] if made is None else _unmade(job, made)
     lines += [line for mirror in job.mirrors for line in _empty(job, mirror)]
@@ -158,10 +157,10 @@ def restore_procedure(job: Job, step: Step) -> str:
     return procedure("migrator_restore", variables, *lines)
 
 
-def _rows_back(job: Job, mirror: Mirror) -> str:
+def _rows_back(job: Job, mirror: Mirror, *actions: str) -> str:
     kept = mirror.clause.alias("m")
     counted = "SET mgr_restored = mgr_restored + mgr_back;"
-    return put_back(job, mirror, kept, held(job.words, kept, DELETED, CHANGED), RESTORED, counted)
+    return put_back(job, mirror, kept, held(job.words, kept, *actions), RESTORED, counted)
 
 
 def _unmade(job: Job, made: MadeParents) -> list[str]:

@@ -20,6 +20,7 @@ from migrator.offline.postgresql_restore import restore_block
 from migrator.offline.postgresql_sweep import sweep_block
 from migrator.plan import Sql, Step, Sweep
 from migrator.quarantine import creation
+from migrator.reference import Reference
 
 __all__ = ["PostgreSQLScript"]
 
@@ -94,6 +95,10 @@ class PostgreSQLScript(ServerScript):
     def proof(self) -> Iterator[str]:
         """A count in one statement is a snapshot."""
         yield block([], checks.proof(self.job))
+
+    def none_left(self, reference: Reference) -> Iterator[str]:
+        """See `ServerScript.none_left`."""
+        yield block([], checks.none_left(self.job, reference))
 
     def drop_journal_if_idle(self) -> Iterator[str]:
         """The journal of other references stays."""

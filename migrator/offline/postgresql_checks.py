@@ -13,9 +13,10 @@ from migrator.dialects.pg_words import literal, table_sql
 from migrator.journal import MIRROR, RUN, reference_key
 from migrator.offline.job import Job
 from migrator.offline.postgresql_blocks import refusal, unless
+from migrator.offline.sweeping import how_many_left, too_few_rounds
 from migrator.plan import Operation
-from migrator.predicate import breaks, child_alias
 from migrator.quarantine import manifest
+from migrator.reference import Reference
 
 _AGAIN = "Write the script again with the database in reach, or run it without --sql."
 
@@ -133,14 +134,16 @@ def index_is_valid(name: str) -> str:
 
 def proof(job: Job) -> str:
     """No orphan is left."""
-    reference = job.facts.reference
-    child = child_alias(reference)
-    query = sa.select(sa.func.count()).select_from(child).where(breaks(reference, child))
     return unless(
-        f"({job.words.sql(query)}) = 0",
-        f"orphans of {reference} are there although it is enforced",
+        f"{how_many_left(job.words, job.facts.reference)} = 0",
+        f"orphans of {job.facts.reference} are there although it is enforced",
         "Write the script again: it sweeps them. Some session writes with its checks off.",
     )
+
+
+def none_left(job: Job, reference: Reference) -> str:
+    """No orphan is left after the last round of a set."""
+    return unless(f"{how_many_left(job.words, reference)} = 0", too_few_rounds(reference))
 
 
 def drop_journal_if_idle(job: Job) -> str:

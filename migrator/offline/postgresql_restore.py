@@ -16,13 +16,12 @@ from sqlalchemy.sql.expression import FromClause
 from migrator.decisions import DECISIONS
 from migrator.dialects.pg_words import columns_sql, literal, quote, table_sql
 from migrator.journal import RUN
-from migrator.offline.job import Job
+from migrator.offline.job import Job, passes
 from migrator.offline.postgresql_blocks import BATCH_VARIABLES, batches, block
 from migrator.offline.restoring import MadeParents, delete_parent, held, how_many, used
 from migrator.plan import Step
 from migrator.quarantine import (
     ACTION,
-    CHANGED,
     CONFLICT,
     CREATED,
     DELETED,
@@ -133,7 +132,7 @@ def restore_block(job: Job, step: Step) -> str:
             "sentinels": "mgr_sentinels",
         }
     )
-    lines = [_rows_back(job, mirror) for mirror in job.mirrors]
+    lines = [_rows_back(each, mirror, *actions) for each, mirror, *actions in passes(job)]
     made = MadeParents.of(job.words, job.facts, job.mirrors)
     lines += [] if made is None else _unmade(job, made)
     lines += [line for mirror in job.mirrors for line in _empty(job, mirror)]
@@ -144,10 +143,10 @@ def restore_block(job: Job, step: Step) -> str:
     return block(variables, *lines)
 
 
-def _rows_back(job: Job, mirror: Mirror) -> str:
+def _rows_back(job: Job, mirror: Mirror, *actions: str) -> str:
     kept = mirror.clause.alias("m")
     counted = "mgr_restored := mgr_restored + mgr_back;"
-    return put_back(job, mirror, kept, held(job.words, kept, DELETED, CHANGED), RESTORED, counted)
+    return put_back(job, mirror, kept, held(job.words, kept, *actions), RESTORED, counted)
 
 
 def _unmade(job: Job, made: MadeParents) -> list[str]:

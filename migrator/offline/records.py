@@ -114,8 +114,13 @@ class Records:
         tables = dict.fromkeys([*METADATA.sorted_tables, LEASE])
         return [f"DROP TABLE IF EXISTS {preparer.format_table(table)}" for table in tables]
 
-    def start(self, policy: Mapping[str, Any]) -> list[str]:
-        """Take up the unfinished run of this operation and reference, or open one."""
+    def start(self, policy: Mapping[str, Any], facts: Mapping[str, Any] | None = None) -> list[str]:
+        """Take up the unfinished run of this operation and reference, or open one.
+
+        Args:
+            policy: as the journal keeps it.
+            facts: what else it is to keep of a new run.
+        """
         value = self.words.value
         now: ColumnElement[Any] = sa.literal_column(self.words.now)
         policy_text = value(json.dumps(policy, default=str))
@@ -138,7 +143,7 @@ class Records:
             "state": value("running"),
             "definition": value(json.dumps(self.reference.to_json())),
             "policy": policy_text,
-            "facts": value("{}"),
+            "facts": value(json.dumps(facts or {})),
             "counts": value("{}"),
             "actor": sa.literal_column(self.words.actor),
             "started_at": now,

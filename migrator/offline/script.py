@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol, cast
 
 from alembic.runtime.migration import MigrationContext
@@ -32,6 +32,7 @@ from migrator.plan import (
 )
 from migrator.policy import CreateParents, Decisions
 from migrator.quarantine import Mirror, mirror_of
+from migrator.reference import Reference
 from migrator.settings import Settings
 
 
@@ -42,6 +43,15 @@ class Script(Protocol):
 
     def parts(self) -> Iterator[str]:
         """The script, part by part."""
+
+
+@dataclass(frozen=True)
+class Also:
+    """What an operation does as one of a set; see `Job`."""
+
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    together: tuple[Job, ...] = ()
+    none_left: tuple[Reference, ...] = ()
 
 
 _SWEEPING = ("sweep", "validate")
@@ -70,7 +80,8 @@ def write_script(
     policies: Policies,
     settings: Settings,
     arguments: Mapping[str, Any],
-) -> None:
+    also: Also | None = None,
+) -> bool:
     """Print what an operation does, for the database's own client program.
 
     Args:
@@ -79,12 +90,18 @@ def write_script(
         policies, settings: those in force.
         arguments: what `-x` said: `peek=no` keeps the database from being read, `server_version`
             says what it is.
+        also: what it does as one of a set.
+
+    Returns:
+        Whether there was anything to do.
 
     Raises:
         MigratorError: the tables cannot be known, or the operation cannot be done on them.
     """
     stage = Stage.of(context, arguments)
-    job = _job(stage, operation, policies, settings)
+    job = job_of(stage, operation, policies, settings)
+    if job is not None and also is not None:
+        job = replace(job, more=also.facts, together=also.together, none_left=also.none_left)
     # Alembic has begun a transaction around the migration; every step of ours is its own.
     with context.autocommit_block():
         if job is None:
@@ -92,7 +109,7 @@ def write_script(
             context.impl.static_output(
                 comment(f"migrator: the journal knows of no {forward} of {operation.reference} to take back")
             )
-            return
+            return False
         module, name = _SCRIPTS[stage.server.family]
         script = cast(type[Script], getattr(importlib.import_module(module), name))
         facts = job.facts
@@ -103,10 +120,11 @@ def write_script(
         stage.after(job.plan, facts)
         stage.files_loaded.update(file.name for file in job.loads)
         stage.journal_made = True
+    return True
 
 
-def _job(stage: Stage, operation: ReferenceOperation, policies: Policies, settings: Settings) -> Job | None:
-    """None where there is nothing to take back."""
+def job_of(stage: Stage, operation: ReferenceOperation, policies: Policies, settings: Settings) -> Job | None:
+    """What is to be printed; None where there is nothing to take back. Arguments as for `write_script`."""
     kind, reference = operation.operation, operation.reference
     facts = stage.facts(kind, reference)
     dialect = stage.dialect.configured(settings)

@@ -21,10 +21,9 @@ from migrator.offline.job import Job
 from migrator.offline.sqlite_blocks import printed, purposeful, refuse_if, refuse_unless_table
 from migrator.offline.sqlite_restore import restored
 from migrator.offline.sqlite_sweep import scanned, settled
-from migrator.offline.sweeping import Sweeping
+from migrator.offline.sweeping import Sweeping, how_many_left, too_few_rounds
 from migrator.offline.words import comment
 from migrator.plan import Proof, Restore, Sql, Step, Sweep
-from migrator.predicate import breaks, child_alias
 from migrator.quarantine import manifest
 from migrator.reference import TableName
 
@@ -58,7 +57,7 @@ class SQLiteScript:
             yield printed(*made_anew(job.words, file))
             for statement in inserts(job.words, file, file.name):
                 yield printed(statement)
-        yield printed(*records.start(job.policy))
+        yield printed(*records.start(job.policy, job.more))
         facts = job.facts
         for step in job.plan.steps:
             yield from self._step(step, facts)
@@ -70,6 +69,10 @@ class SQLiteScript:
             yield refuse_if(f"{records.left} > 0", f"the journal has other runs in force: {_AGAIN}")
             yield printed(*records.dropped())
         yield printed("COMMIT")
+        for reference in job.none_left:
+            yield printed("BEGIN IMMEDIATE")
+            yield refuse_if(f"{how_many_left(job.words, reference)} > 0", too_few_rounds(reference))
+            yield printed("COMMIT")
         if rebuild is not None:
             yield from purposeful(rebuild.restore)
 
@@ -163,10 +166,8 @@ class SQLiteScript:
         elif isinstance(work, Restore):
             yield from restored(self.job, step)
         elif isinstance(work, Proof):
-            child = child_alias(facts.reference)
-            left = sa.select(sa.func.count()).select_from(child).where(breaks(facts.reference, child))
             yield refuse_if(
-                f"({self.job.words.sql(left)}) > 0",
+                f"{how_many_left(self.job.words, facts.reference)} > 0",
                 f"orphans of {facts.reference} are there although enforced",
             )
             detail = self.job.words.json({"orphans": "0", "proved_at": self.job.words.now})

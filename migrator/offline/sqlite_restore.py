@@ -18,7 +18,7 @@ from sqlalchemy.sql.expression import FromClause
 from migrator.decisions import DECISIONS
 from migrator.dialects.sqlite_tokens import quote_name, quote_text
 from migrator.journal import RUN
-from migrator.offline.job import Job
+from migrator.offline.job import Job, passes
 from migrator.offline.restoring import MadeParents, held, how_many, used
 from migrator.offline.sqlite_blocks import printed, refuse_if
 from migrator.offline.sweeping import row_in
@@ -97,9 +97,9 @@ def restored(job: Job, step: Step) -> Iterator[str]:
     """Every row back, the mirrors dropped, and our sentinel rows with them."""
     words, records = job.words, job.records
     yield printed("DROP TABLE IF EXISTS temp.migrator_count", "CREATE TEMP TABLE migrator_count (moved)")
-    for mirror in job.mirrors:
+    for each, mirror, *actions in passes(job):
         kept = mirror.clause.alias("m")
-        yield from put_back(job, mirror, kept, held(words, kept, DELETED, CHANGED), RESTORED)
+        yield from put_back(each, mirror, kept, held(words, kept, *actions), RESTORED)
         yield printed(f"INSERT INTO temp.migrator_count SELECT {moved_back()}", f"DROP TABLE temp.{PUT_BACK}")
     made = MadeParents.of(words, job.facts, job.mirrors)
     if made is not None:

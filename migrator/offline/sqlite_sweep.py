@@ -16,11 +16,11 @@ from migrator.offline.gates import gates
 from migrator.offline.job import Job
 from migrator.offline.sqlite_blocks import printed, refuse_if
 from migrator.offline.sqlite_restore import PUT_BACK, moved_back, put_back
-from migrator.offline.sweeping import Sweeping, row_in
+from migrator.offline.sweeping import Sweeping, how_many_left, row_in
 from migrator.offline.turns import Turn, turns
 from migrator.plan import Step
 from migrator.policy import Backfill, Delete, Keep, Refuse
-from migrator.predicate import breaks, child_alias, table_clause
+from migrator.predicate import child_alias, table_clause
 from migrator.quarantine import CHANGED, HEALED, ID, KEPT, NEW, creation
 from migrator.sentinel import stated_values
 from migrator.worklist import KIND
@@ -101,13 +101,11 @@ def settled(job: Job, sweeping: Sweeping, step: Step) -> Iterator[str]:
     kept = mirror.clause.alias("m")
     yield from put_back(job, mirror, kept, parent_came(reference, kept, "0"), HEALED)
     if reference.is_self_reference:
-        child = child_alias(reference)
-        left = sa.select(sa.func.count()).select_from(child).where(breaks(reference, child))
         yield refuse_if(
-            f"({words.sql(left)}) > 0", f"removing orphans of {reference} made others: run this without --sql"
+            f"{how_many_left(words, reference)} > 0",
+            f"removing orphans of {reference} made others: run this without --sql",
         )
     each = {name: sweeping.captured(name, _MARK) for name in sweeping.kinds}
-    child = child_alias(reference)
     detail = words.json(
         {
             "found": sweeping.listed(),

@@ -63,6 +63,7 @@ class Stage:
         self._runs: dict[str, list[journal.Run]] = {}
         self._mirrors: dict[str, list[Mirror]] = {}
         self._in_force: set[tuple[str, str]] = set()
+        self._undone: set[tuple[str, str]] = set()
         self._printed: dict[str, list[Operation]] = {}
         self._lost: set[str] = set()
         self._made: list[sa.MetaData] = [legacy.Base.metadata]
@@ -201,23 +202,24 @@ class Stage:
         return frozenset(self._printed.get(str(reference), ()))
 
     def is_idle_without(self, reference: Reference, operation: Operation | None) -> bool:
-        """Whether the journal, where it was read, has nothing else in force than what an inverse of this
-        reference takes back.
+        """Whether the journal, where it was read, has nothing else in force than what this script has taken
+        back before, and what an inverse of this reference takes back.
 
         Args:
             operation: the inverse; None for that of the adoption.
         """
         if operation in journal.FORWARD:
             return False
-        key = journal.reference_key(reference)
-        undone = [INVERSE[each] for each in self.printed(reference) if each not in journal.FORWARD]
-        last = "adopt" if operation is None else INVERSE[operation]
-        return self.trusted and self._in_force <= {(key, each) for each in [*undone, last]}
+        last = (journal.reference_key(reference), "adopt" if operation is None else INVERSE[operation])
+        return self.trusted and self._in_force <= {*self._undone, last}
+
+    def runs(self, reference: Reference) -> list[journal.Run]:
+        """The runs of a reference that are in force; none where the journal was not read."""
+        return self._runs.get(str(reference), [])
 
     def run_of(self, operation: Operation, reference: Reference) -> journal.Run | None:
         """The journal's last run of an operation that is in force; None where it was not read."""
-        runs = self._runs.get(str(reference), [])
-        return next((run for run in reversed(runs) if run.operation == operation), None)
+        return next((run for run in reversed(self.runs(reference)) if run.operation == operation), None)
 
     def mirrors(self, facts: Facts) -> list[Mirror]:
         """The mirrors that the journal, where it was read, has of the reference."""
@@ -248,6 +250,7 @@ class Stage:
             begun |= {step.name: begun.get(step.name, not step.done(plan.facts)) for step in steps}
         else:
             self._steps.get(key, {}).pop(INVERSE[plan.operation], None)
+            self._undone.add((journal.reference_key(plan.facts.reference), INVERSE[plan.operation]))
         self._facts[key] = facts
         if not follows(plan, facts):
             self._lost.add(key)

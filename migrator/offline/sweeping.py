@@ -24,7 +24,7 @@ from migrator.policy import Backfill, CreateParents, Policy, heard
 from migrator.predicate import breaks, child_alias, kind, table_clause
 from migrator.quarantine import ACTION, CREATED, ID, Mirror
 from migrator.quarantine import KIND as MIRROR_KIND
-from migrator.reference import TableName
+from migrator.reference import Reference, TableName
 from migrator.repairs import source_of
 from migrator.scan import policies_of
 from migrator.sentinel import stated_values, unique_part
@@ -245,6 +245,18 @@ class Sweeping:
             clause.c[ACTION] != self.words.value(CREATED),
         )
         return f"({self.words.sql(query)})"
+
+
+def how_many_left(words: Words, reference: Reference) -> str:
+    """An expression: how many orphans there are."""
+    child = child_alias(reference)
+    query = sa.select(sa.func.count()).select_from(child).where(breaks(reference, child))
+    return f"({words.sql(query)})"
+
+
+def too_few_rounds(reference: Reference) -> str:
+    """What to say where a set has orphans after its last round."""
+    return f"orphans of {reference} are left: write the script again, it goes on with the next round"
 
 
 def row_in(columns: list[ColumnElement[Any]], query: sa.Select[Any]) -> ColumnElement[bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -54,14 +54,23 @@ def written(
     database: Database, operations: Sequence[Operation], reference: Reference, null: Policy, dangling: Policy
 ) -> str:
     """The operations, one after the other, in one script."""
+
+    def write(context: MigrationContext) -> None:
+        for each in operations:
+            operation = OPERATIONS[each](reference)
+            write_script(context, operation, Policies(null, dangling), FAST, {"url": database.url})
+
+    return printed_by(database, write)
+
+
+def printed_by(database: Database, write: Callable[[MigrationContext], None]) -> str:
+    """What is printed in a migration that is written as a script."""
     printed = StringIO()
     dialect: Any = database.engine.dialect
     context = MigrationContext.configure(
         dialect=type(dialect)(), opts={"as_sql": True, "output_buffer": printed}
     )
-    for each in operations:
-        operation = OPERATIONS[each](reference)
-        write_script(context, operation, Policies(null, dangling), FAST, {"url": database.url})
+    write(context)
     # Alembic's environment ends each transaction that we open again.
     return printed.getvalue() + ("\nCOMMIT;\n" if context.impl.transactional_ddl else "")
 

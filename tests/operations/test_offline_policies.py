@@ -32,13 +32,13 @@ POSTS: list[Row] = [
 GHOST = Backfill(sentinel={"name": "ghost", "id": 77})
 
 
-def blog(database: Database, users: str = "user") -> None:
+def blog(database: Database) -> None:
     """Users, and posts without an author, of authors who are not there, and of others."""
     engine = database.engine
-    made = table(engine, users, key("id"), sa.Column("name", sa.String(40), nullable=False))
+    made = table(engine, "user", key("id"), sa.Column("name", sa.String(40), nullable=False))
     fill(engine, made, USERS)
-    columns = [sa.Column("user_id", sa.Integer), sa.Column("author", sa.String(40))]
-    fill(engine, table(engine, "post", key("id"), *columns), POSTS)
+    author = sa.Column("author", sa.String(40))
+    fill(engine, table(engine, "post", key("id"), sa.Column("user_id", sa.Integer), author), POSTS)
     names = [{"called": f"user {number}", "holder": number} for number in (1, 2, 3)]
     made = table(engine, "100% names", sa.Column("called", sa.String(40)), sa.Column("holder", sa.Integer))
     fill(engine, made, [*names, names[0]])
