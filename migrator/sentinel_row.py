@@ -7,12 +7,13 @@ silently become the sentinel's and never be set aside. So the key is looked at b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
+from sqlalchemy.sql.elements import ColumnElement
 
 from migrator.catalog import Facts
 from migrator.dialects import Dialect
@@ -137,10 +138,14 @@ class SentinelRow:
 
 def is_claimed(connection: Connection, reference: Reference, key: Key) -> bool:
     """Whether rows of the child refer to this key."""
-    child = table_clause(reference.child, *reference.columns)
-    same = [child.c[name] == bound(value) for name, value in zip(reference.columns, key, strict=True)]
-    query = sa.select(*(child.c[name] for name in reference.columns)).where(*same).limit(1)
-    return connection.execute(query).first() is not None
+    return connection.execute(claiming(reference, [bound(value) for value in key])).first() is not None
+
+
+def claiming(reference: Reference, key: Sequence[ColumnElement[Any]]) -> sa.Select[Any]:
+    """A row of the child that refers to a key, given as expressions."""
+    child = table_clause(reference.child, *reference.columns).alias("d")
+    same = [child.c[name] == value for name, value in zip(reference.columns, key, strict=True)]
+    return sa.select(*(child.c[name] for name in reference.columns)).where(*same).limit(1)
 
 
 def claimed(reference: Reference, key: Key) -> Refused:

@@ -16,6 +16,7 @@ from migrator.parents import check_parents, same_values
 from migrator.policy import Backfill, CreateParents, Delete, Keep, Policy, Refuse, SetNull
 from migrator.predicate import child_alias, none_null, orphaned, table_clause
 from migrator.sentinel import check_sentinel, stated_values
+from migrator.sentinel_row import claimed
 from migrator.worklist import KIND
 
 
@@ -162,6 +163,11 @@ def _missing(sweeping: Sweeping, policy: Backfill) -> Gate | None:
         if not stated_values(sweeping.facts.parent, policy.sentinel):
             return Gate("", message)
         return Gate(f"{count} = 0", message)
+    reference, stated = sweeping.facts.reference, stated_values(sweeping.facts.parent, policy.sentinel)
+    if set(reference.parent_columns) <= set(stated):
+        key = tuple(stated[name] for name in reference.parent_columns)
+        taken = sweeping.claimed([sweeping.words.literal(value) for value in key])
+        return Gate(f"{count} = 0 AND {taken}", claimed(reference, key).message)
     return None
 
 

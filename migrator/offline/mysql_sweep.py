@@ -84,6 +84,7 @@ def _variables(facts: Facts, sweeping: Sweeping) -> list[str]:
         "captured",
         "made",
         "orphaned",
+        "claimed",
         "moved",
         "locked",
         "appeared",
@@ -147,12 +148,12 @@ def _targets(job: Job, sweeping: Sweeping) -> list[str]:
     """Find the parent of each backfill, or make it; that it is ours is journaled in the same transaction."""
     lines: list[str] = []
     for name, policy in sweeping.backfills.items():
-        found = _found(job, sweeping.target(policy), _key(name, job.facts))
+        found = _found(job, sweeping, sweeping.target(policy), _key(name, job.facts))
         lines += [f"IF mgr_found_{name} > 0 THEN", indent("\n".join(found), "  "), "END IF;"]
     return lines
 
 
-def _found(job: Job, target: Target, keys: list[str]) -> list[str]:
+def _found(job: Job, sweeping: Sweeping, target: Target, keys: list[str]) -> list[str]:
     names, words = ", ".join(keys), job.words
     look = into(target.lookup, names)
     if target.insert is None:
@@ -166,6 +167,8 @@ def _found(job: Job, target: Target, keys: list[str]) -> list[str]:
         "  START TRANSACTION;",
         f"  {target.insert};",
         indent(look, "  "),
+        indent(read(sweeping.claimed(keys), "mgr_claimed"), "  "),
+        f"  IF mgr_claimed THEN\n    {signal(sweeping.claim)}\n  END IF;",
         f"  {job.records.record(facts=facts)};",
         "  COMMIT;",
         "END IF;",

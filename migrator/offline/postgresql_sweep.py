@@ -128,18 +128,19 @@ def _targets(job: Job, sweeping: Sweeping) -> list[str]:
     """Find the parent of each backfill, or make it; that it is ours is journaled in the same transaction."""
     lines: list[str] = []
     for name, policy in sweeping.backfills.items():
-        found = _found(job, sweeping.target(policy), _key(name, job.facts))
+        found = _found(job, sweeping, sweeping.target(policy), _key(name, job.facts))
         lines += [f"IF mgr_found_{name} > 0 THEN", indent("\n".join(found), "  "), "  COMMIT;", "END IF;"]
     return lines
 
 
-def _found(job: Job, target: Target, keys: list[str]) -> list[str]:
+def _found(job: Job, sweeping: Sweeping, target: Target, keys: list[str]) -> list[str]:
     into, words = ", ".join(keys), job.words
     if target.insert is None:
         return [_into(target.lookup, into)]
     returned = ", ".join(quote(column) for column in target.columns)
     facts = words.json_with("facts", "sentinel", words.key_text(keys))
-    make = f"{target.insert} RETURNING {returned} INTO {into};\n{job.records.record(facts=facts)};"
+    taken = f"IF {sweeping.claimed(keys)} THEN\n{refusal(sweeping.claim)}\nEND IF;"
+    make = f"{target.insert} RETURNING {returned} INTO {into};\n{taken}\n{job.records.record(facts=facts)};"
     if target.newest:
         # Nothing tells this row from others but the journal: one made by an attempt before is used again.
         known = words.json_text("facts", "sentinel")

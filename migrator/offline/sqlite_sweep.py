@@ -89,7 +89,7 @@ def settled(job: Job, sweeping: Sweeping, step: Step) -> Iterator[str]:
         f"CREATE TEMP TABLE migrator_target (kind, {', '.join(_keys(job))})",
     )
     for name, policy in sweeping.backfills.items():
-        yield printed(*_target(job, sweeping, name, policy))
+        yield from _target(job, sweeping, name, policy)
     for turn in turns(sweeping, partial(_key, job), begun=_MARK, since=_SINCE):
         yield from _taken(job, turn, f"UPDATE temp.migrator_mark SET since = ({number})")
     for name, chain in sweeping.chains.items():
@@ -144,14 +144,15 @@ def _key(job: Job, name: str) -> list[str]:
     return [f"(SELECT {key} FROM temp.migrator_target WHERE kind = {kind})" for key in _keys(job)]
 
 
-def _target(job: Job, sweeping: Sweeping, name: str, policy: Backfill) -> list[str]:
+def _target(job: Job, sweeping: Sweeping, name: str, policy: Backfill) -> Iterator[str]:
     """Find the parent of a backfill, or make it; that it is ours is journaled."""
     words, records, reference = job.words, job.records, job.facts.reference
     target, keys = sweeping.target(policy), _keys(job)
     into = f"INSERT INTO temp.migrator_target SELECT {quote_text(name)}, t.* FROM"
     find = f"{into} ({target.lookup}) AS t"
     if target.insert is None:
-        return [find]
+        yield printed(find)
+        return
     missing = (
         f"(SELECT count(*) FROM temp.migrator_target WHERE kind = {quote_text(name)}) = 0 "
         f"AND {sweeping.listed(name)} > 0"
@@ -171,7 +172,9 @@ def _target(job: Job, sweeping: Sweeping, name: str, policy: Backfill) -> list[s
     found = [f"(SELECT {quote_name(column)} FROM ({target.lookup}))" for column in target.columns]
     facts = words.json_with("facts", "sentinel", words.key_text(found))
     note = records.record(facts=facts)
-    return [first, words.sql(make), f"{note} AND {missing}", f"{find} WHERE {missing}"]
+    yield printed(first, words.sql(make), f"{note} AND {missing}")
+    yield refuse_if(f"{missing} AND {sweeping.claimed(found)}", sweeping.claim)
+    yield printed(f"{find} WHERE {missing}")
 
 
 def _rowid_alias(job: Job) -> str:

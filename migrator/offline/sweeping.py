@@ -28,6 +28,7 @@ from migrator.reference import Reference, TableName
 from migrator.repairs import source_of
 from migrator.scan import policies_of
 from migrator.sentinel import stated_values, unique_part
+from migrator.sentinel_row import claiming
 from migrator.values import Source
 from migrator.worklist import KIND, SEQ, Worklist
 
@@ -204,6 +205,21 @@ class Sweeping:
     def same(self, parent: FromClause, values: Mapping[str, Any]) -> list[ColumnElement[bool]]:
         """True for the rows with these values."""
         return [parent.c[name] == self.words.value(value) for name, value in values.items()]
+
+    def claimed(self, key: list[str]) -> str:
+        """An expression: whether rows of the child refer to a key, given as expressions. A sentinel row that
+        got it would make them its own."""
+        query = claiming(self.facts.reference, [sa.literal_column(each) for each in key])
+        return f"EXISTS ({self.words.sql(query)})"
+
+    @property
+    def claim(self) -> str:
+        """What to say where the key that the server gave is such a one."""
+        reference = self.facts.reference
+        return (
+            f"the new sentinel row's key is one that rows of {reference.child} refer to: state another with "
+            f"-x sentinel.{reference.parent_columns[0]}=<value>"
+        )
 
     # -- a batch -------------------------------------------------------------------------------------
     def lock(self, first: str, last: str) -> sa.Select[Any]:

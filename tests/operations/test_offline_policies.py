@@ -174,3 +174,26 @@ def test_a_table_that_refers_to_itself(database: Database) -> None:
     assert made == {row["parent_id"] for row in lines if row["id"] % 3 == 2 and row["id"] % 4} - {1}
     database.client(written(database, DOWN, node, Keep(), chain))
     assert_same(before, picture(database))
+
+
+def test_a_script_gives_no_orphan_to_the_sentinel_unseen(database: Database) -> None:
+    """The next key, or the stated one, is that of users who are gone: the script stops, their posts do not
+    silently become the sentinel's."""
+    engine = database.engine
+    users = table(
+        engine, "user", sa.Column("id", sa.Integer, primary_key=True), sa.Column("name", sa.String(40))
+    )
+    fill(engine, users, [])
+    with engine.begin() as connection:
+        connection.execute(sa.insert(users), [{"name": "first"}, {"name": "second"}])
+    post = table(engine, "post", key("id"), sa.Column("user_id", sa.Integer))
+    fill(engine, post, [{"id": number, "user_id": number} for number in range(1, 5)])
+    for stated in ({"name": "ghost"}, {"name": "ghost", "id": 4}):
+        ghost = Backfill(sentinel=stated)
+        done = database.client(written(database, ("sweep",), REFERENCE, ghost, ghost), check=False)
+        assert done.returncode != 0
+        assert "refer to" in done.stderr + done.stdout
+        assert [row["id"] for row in rows(engine, "user", "id")] == [1, 2]
+    ghost = Backfill(sentinel={"name": "ghost", "id": 50})
+    database.client(written(database, ("sweep",), REFERENCE, ghost, ghost))
+    assert [row["user_id"] for row in rows(engine, "post", "user_id")] == [1, 2, 50, 50]

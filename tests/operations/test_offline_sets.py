@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
+from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 
 from migrator import restore_set, sweep_set
@@ -113,4 +115,26 @@ def test_a_circle_goes_link_by_link(database: Database) -> None:
     rounds = [line["facts"]["set"]["round"] for line in run_lines(database)]
     assert rounds == [each for number in range(1, len(rounds) // 2 + 1) for each in (number, number)]
     database.client(down(database, CIRCLE))
+    assert_same(before, picture(database))
+
+
+@pytest.mark.engines("sqlite")
+def test_a_migration_that_sweeps_a_set_can_be_written_as_a_script(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`op.sweep_set` and `op.restore_set` print where Alembic prints."""
+    forum(database)
+    before = picture(database)
+    monkeypatch.setenv("MIGRATOR_URL", database.url)
+
+    def upgrade(context: MigrationContext) -> None:
+        given = {"on_null": Delete(), "on_dangling": Delete(), "max_orphan_share": 1.0}
+        Operations(context).sweep_set([POST, REPLY], **given)  # type: ignore[attr-defined]
+
+    def downgrade(context: MigrationContext) -> None:
+        Operations(context).restore_set([POST, REPLY])  # type: ignore[attr-defined]
+
+    database.client(printed_by(database, upgrade))
+    there(database, {"post.user_id": [(1, 1), (4, 2)], "reply.post_id": [(10, 1), (13, 4)]})
+    database.client(printed_by(database, downgrade))
     assert_same(before, picture(database))
