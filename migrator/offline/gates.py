@@ -59,6 +59,12 @@ def gates(sweeping: Sweeping) -> Iterator[Gate]:
                         f"{any_there} AND {gate.condition}" if gate.condition else any_there, gate.message
                     )
         yield from _answers(sweeping, name)
+    yield from dependants(sweeping)
+
+
+def dependants(sweeping: Sweeping) -> Iterator[Gate]:
+    """What speaks against a delete, asked again of what a later round has listed."""
+    reference = sweeping.facts.reference
     doomed = [
         name for name, chain in sweeping.chains.items() if any(isinstance(one, Delete) for one in chain)
     ]

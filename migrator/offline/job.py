@@ -89,6 +89,12 @@ class Job:
         bounds = (self.settings.max_orphan_share, self.settings.max_orphans)
         return Sweeping(self.words, self.records, self.facts, work, *bounds, self.files)
 
+    def refused(self, step: Step) -> str:
+        """How the run ends where a step says no and no row has been changed: what was built before stays ours
+        to take back."""
+        before = self.plan.steps[: self.plan.steps.index(step)]
+        return "failed" if any(isinstance(each.work, Sql) for each in before) else "refused"
+
     def heading(self) -> str:
         """What this part of the script is, and what it takes for granted."""
         server = f"{self.facts.server.family} {'.'.join(map(str, self.facts.server.version[:2]))}"

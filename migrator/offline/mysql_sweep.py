@@ -12,7 +12,7 @@ from migrator.catalog import Facts
 from migrator.dialects.mysql_definition import literal, quote
 from migrator.dialects.mysql_words import table_sql
 from migrator.healing import parent_came
-from migrator.offline.gates import cannot_be_computed, gates
+from migrator.offline.gates import Gate, cannot_be_computed, dependants, gates
 from migrator.offline.job import Job
 from migrator.offline.mysql_blocks import (
     BATCH_VARIABLES,
@@ -50,7 +50,7 @@ def sweep_procedure(job: Job, sweeping: Sweeping, step: Step, work: Sweep) -> st
         read(sweeping.total, "mgr_rows"),
         *(f"SET mgr_found_{name} = {sweeping.listed(name)};" for name in sweeping.kinds),
         f"SET mgr_found = {sweeping.listed()};",
-        _gate(job, sweeping),
+        _gate(job, sweeping, step),
         f"{job.records.step_detail(home, _detail(job, sweeping, work))};",
     ]
     if work.scan_only:
@@ -108,23 +108,30 @@ def _key(name: str, facts: Facts) -> list[str]:
     return [f"mgr_{name}_key_{at}" for at in range(len(facts.reference.parent_columns))]
 
 
-def _gate(job: Job, sweeping: Sweeping) -> str:
-    """On a no nothing of ours stays behind but the refused run, and that only beside other runs."""
+def _gate(job: Job, sweeping: Sweeping, step: Step) -> str:
+    """On a no nothing of ours stays behind but the refused run, and that only beside other runs. Once rows
+    were changed only a delete is asked about, and the run stays to be taken back."""
     found = list(gates(sweeping))
     if not found:
         return ""
+    lines = [
+        f"DROP TABLE {table_sql(sweeping.worklist.name)};",
+        *(f"DROP TABLE {table_sql(file.name)};" for file in sweeping.files.values()),
+        f"{job.records.finish(job.refused(step), REFUSAL)};",
+        idle_lines(job.records),
+    ]
+    leave = indent("\n".join(lines), "  ")
+    first = f"{_asked(_cases(found), sweeping)}\nIF {REFUSAL} IS NOT NULL THEN\n{leave}\nEND IF;"
+    lines = [f"IF {job.records.untouched} THEN", indent(first, "  ")]
+    again = list(dependants(sweeping))
+    if again:
+        lines += ["ELSE", indent(_cases(again), "  ")]
+    return "\n".join([*lines, "END IF;", f"IF {REFUSAL} IS NOT NULL THEN", "  LEAVE whole;", "END IF;"])
+
+
+def _cases(found: list[Gate]) -> str:
     cases = "\n".join(f"  WHEN {gate.condition} THEN {literal(gate.message)}" for gate in found)
-    leave = "\n".join(
-        [
-            f"DROP TABLE {table_sql(sweeping.worklist.name)};",
-            *(f"DROP TABLE {table_sql(file.name)};" for file in sweeping.files.values()),
-            f"{job.records.finish('refused', REFUSAL)};",
-            idle_lines(job.records),
-            "LEAVE whole;",
-        ]
-    )
-    question = read(f"CASE\n{cases}\nEND", REFUSAL)
-    return _asked(question, sweeping) + f"\nIF {REFUSAL} IS NOT NULL THEN\n{indent(leave, '  ')}\nEND IF;"
+    return read(f"CASE\n{cases}\nEND", REFUSAL)
 
 
 def _asked(question: str, sweeping: Sweeping) -> str:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from migrator.catalog import Facts
 from migrator.dialects.pg_words import literal, quote, table_sql
 from migrator.healing import parent_came
-from migrator.offline.gates import cannot_be_computed, gates
+from migrator.offline.gates import Gate, cannot_be_computed, dependants, gates
 from migrator.offline.job import Job
 from migrator.offline.postgresql_blocks import BATCH_VARIABLES, batches, block, refusal
 from migrator.offline.postgresql_checks import drop_journal_if_idle
@@ -40,7 +40,7 @@ def sweep_block(job: Job, sweeping: Sweeping, step: Step, work: Sweep) -> str:
         f"mgr_rows := {sweeping.total};",
         *(f"mgr_found_{name} := {sweeping.listed(name)};" for name in sweeping.kinds),
         f"mgr_found := {sweeping.listed()};",
-        _gate(job, sweeping),
+        _gate(job, sweeping, step),
         f"{job.records.step_detail(home, _detail(job, sweeping, work))};",
         "COMMIT;",
         f"ANALYZE {listed};",
@@ -83,12 +83,12 @@ def _key(name: str, facts: Facts) -> list[str]:
     return [f"mgr_{name}_key_{at}" for at in range(len(facts.reference.parent_columns))]
 
 
-def _gate(job: Job, sweeping: Sweeping) -> str:
-    """On a no nothing of ours stays behind but the refused run, and that only beside other runs."""
+def _gate(job: Job, sweeping: Sweeping, step: Step) -> str:
+    """On a no nothing of ours stays behind but the refused run, and that only beside other runs. Once rows
+    were changed only a delete is asked about, and the run stays to be taken back."""
     found = list(gates(sweeping))
     if not found:
         return ""
-    cases = "\n".join(f"  WHEN {gate.condition} THEN {literal(gate.message)}" for gate in found)
     counts = " || ".join(f"' {name}: ' || mgr_found_{name} || ';'" for name in sweeping.kinds)
     hint = (
         "Nothing was changed. Choose with -x on_null=, -x on_dangling=, -x backfill_to=, "
@@ -98,17 +98,27 @@ def _gate(job: Job, sweeping: Sweeping) -> str:
         [
             f"DROP TABLE {table_sql(sweeping.worklist.name)};",
             *(f"DROP TABLE {table_sql(file.name)};" for file in sweeping.files.values()),
-            f"{job.records.finish('refused', 'mgr_refusal')};",
+            f"{job.records.finish(job.refused(step), 'mgr_refusal')};",
             drop_journal_if_idle(job),
             "COMMIT;",
             f"RAISE EXCEPTION USING MESSAGE = 'migrator: ' || mgr_refusal, HINT = {literal(hint)},",
             f"  DETAIL = 'Orphans:' || {counts} || ' rows: ' || mgr_rows;",
         ]
     )
-    return (
-        f"{_asked(f'mgr_refusal := CASE{chr(10)}{cases}{chr(10)}END;', sweeping)}\n"
-        f"IF mgr_refusal IS NOT NULL THEN\n{indent(leave, '  ')}\nEND IF;"
+    first = (
+        f"{_asked(_cases(found), sweeping)}\nIF mgr_refusal IS NOT NULL THEN\n{indent(leave, '  ')}\nEND IF;"
     )
+    lines = [f"IF {job.records.untouched} THEN", indent(first, "  ")]
+    again = list(dependants(sweeping))
+    if again:
+        stop = "IF mgr_refusal IS NOT NULL THEN\n  RAISE EXCEPTION '%', 'migrator: ' || mgr_refusal;\nEND IF;"
+        lines += ["ELSE", indent(f"{_cases(again)}\n{stop}", "  ")]
+    return "\n".join([*lines, "END IF;"])
+
+
+def _cases(found: list[Gate]) -> str:
+    cases = "\n".join(f"  WHEN {gate.condition} THEN {literal(gate.message)}" for gate in found)
+    return f"mgr_refusal := CASE\n{cases}\nEND;"
 
 
 def _asked(question: str, sweeping: Sweeping) -> str:

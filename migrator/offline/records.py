@@ -56,6 +56,14 @@ class Records:
         """Its number."""
         return sa.select(RUN.c.id).where(*self.under_way).scalar_subquery()
 
+    @property
+    def untouched(self) -> str:
+        """An expression: whether the run under way has changed nothing yet, in this script or in one that was
+        stopped before."""
+        changed = self.words.json_text("counts", "changed")
+        some = sa.literal_column(f"COALESCE({changed}, '0')") != self.words.value("0")
+        return f"{self.count(*self.under_way, some)} = 0"
+
     def in_force(self, operation: str) -> list[ColumnElement[bool]]:
         """The runs of an operation that were not taken back."""
         value = self.words.value

@@ -17,7 +17,6 @@ from sqlalchemy.sql.expression import FromClause
 from migrator import quarantine
 from migrator.catalog import Facts
 from migrator.offline.sweeping import Sweeping, row_in
-from migrator.parents import names_ours
 from migrator.policy import Backfill, CreateParents, Delete, Keep, Policy, Refuse, SetNull
 from migrator.predicate import breaks, kind, orphaned, table_clause
 from migrator.quarantine import ACTION, AT, CHANGED, CREATED, DELETED, HELD, ID, KEPT, RUN_ID, STATE, Mirror
@@ -112,12 +111,14 @@ class Turn:
             # Nobody else writes: what the list says is true, but for whom an earlier turn has settled.
             first = self.begun == self.since
             return [self._listed(child)] if first else [self._listed(child), self._left_over(child)]
-        wanted = [self._listed(child), kind(reference, child) == value(self.kind)]
+        wanted = [kind(reference, child) == value(self.kind), breaks(reference, child)]
         if self.action != KEPT:
-            return [*wanted, breaks(reference, child)]
-        # An earlier batch may have made the parent for others; see `MakeParents.vouch`.
-        named = names_ours(self.sweeping.facts, child, self.sweeping.parents)
-        return [*wanted, self._left_over(child), sa.or_(breaks(reference, child), named)]
+            return [self._listed(child), *wanted]
+        # Every row that names a parent is evidence when it is made, not those of this stretch alone: the
+        # others are no orphans any more after that, and a scan after a crash would not find them.
+        other = table_clause(reference.child, *reference.columns, *self.sweeping.mirror.key).alias("s")
+        named = sa.select(*(other.c[column] for column in reference.columns)).where(self._listed(other))
+        return [row_in([child.c[column] for column in reference.columns], named), *wanted]
 
     def _left_over(self, child: FromClause) -> ColumnElement[bool]:
         """True for the rows that no earlier turn of the chain has captured."""
@@ -203,17 +204,15 @@ class Turn:
         return words.dialect.insert_identity(words.sql(statement))
 
     def made(self) -> str:
-        """Copy the parents that the captured rows name into the mirror of what we made, where they are not in
-        it. That is as many as were inserted, unless somebody else inserted one meanwhile."""
+        """Copy the parents that the captured rows name into the mirror of what we made. That is as many as
+        were inserted, unless somebody else inserted one meanwhile."""
         facts = self.sweeping.facts
         reference, mirror = facts.reference, self.sweeping.parents
         kept = self.sweeping.mirror.clause.alias("m")
         parent = table_clause(
             reference.parent, *dict.fromkeys((*reference.parent_columns, *mirror.columns))
         ).alias("p")
-        named = sa.select(*(kept.c[column] for column in reference.columns)).where(
-            *self.ours(kept), ~names_ours(facts, kept, mirror)
-        )
+        named = sa.select(*(kept.c[column] for column in reference.columns)).where(*self.ours(kept))
         query = self._copied(parent, mirror, CREATED, {}).where(
             row_in([parent.c[column] for column in reference.parent_columns], named)
         )

@@ -197,3 +197,27 @@ def test_a_script_gives_no_orphan_to_the_sentinel_unseen(database: Database) -> 
     ghost = Backfill(sentinel={"name": "ghost", "id": 50})
     database.client(written(database, ("sweep",), REFERENCE, ghost, ghost))
     assert [row["user_id"] for row in rows(engine, "post", "user_id")] == [1, 2, 50, 50]
+
+
+@pytest.mark.engines("postgresql", "mysql", "mariadb")
+def test_a_no_after_the_first_change_leaves_what_was_done_to_be_taken_back(database: Database) -> None:
+    """A node goes, its child is an orphan then, and a note refers to that: the script stops in its second
+    round, and the run stays in force."""
+    engine, node = database.engine, Reference.parse("node.parent_id -> node.id", nullable=True)
+    nodes = table(engine, "node", key("id"), sa.Column("parent_id", sa.Integer))
+    fill(engine, nodes, [{"id": 1, "parent_id": None}, {"id": 3, "parent_id": 99}, {"id": 4, "parent_id": 3}])
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TABLE note (id INTEGER PRIMARY KEY, node_id INTEGER, "
+            "CONSTRAINT fk_note_node FOREIGN KEY (node_id) REFERENCES node (id))"
+        )
+        connection.exec_driver_sql("INSERT INTO note VALUES (1, 4)")
+    before = picture(database)
+    done = database.client(written(database, ("sweep",), node, Keep(), Delete()), check=False)
+    assert done.returncode != 0
+    assert "refer to orphans" in done.stderr + done.stdout
+    assert [row["id"] for row in rows(engine, "node", "id")] == [1, 4]
+    run(engine, ("restore",), node)
+    after = picture(database)
+    assert compare(before.fingerprint, after.fingerprint) == ()
+    assert after.ours - before.ours <= {"routine migrator_assert"}
