@@ -18,17 +18,7 @@ from migrator.offline.mysql_blocks import BATCH_VARIABLES, batches, into, proced
 from migrator.offline.restoring import MadeParents, delete_parent, held, how_many, used
 from migrator.plan import Step
 from migrator.predicate import table_clause
-from migrator.quarantine import (
-    ACTION,
-    CONFLICT,
-    CREATED,
-    DELETED,
-    ID,
-    NEW,
-    RESTORED,
-    STATE,
-    Mirror,
-)
+from migrator.quarantine import ACTION, CONFLICT, DELETED, ID, NEW, RESTORED, STATE, Mirror
 
 PUT_BACK_VARIABLES = (
     "mgr_below BIGINT DEFAULT NULL",
@@ -175,7 +165,7 @@ def _unmade(job: Job, made: MadeParents) -> list[str]:
         f"SET mgr_ok = 0;\nIF {made.free('mgr_id')} THEN\n  {delete};\n  SET mgr_ok = ROW_COUNT();\nEND IF;"
     )
     return [
-        _one_by_one(job, mirror, kept, held(job.words, kept, CREATED), body, RESTORED, ""),
+        _one_by_one(job, mirror, kept, made.there(kept), body, RESTORED, ""),
         f"IF {made.stay} = 0 THEN\n  {made.served};\nEND IF;",
     ]
 

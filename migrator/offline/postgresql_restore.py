@@ -20,17 +20,7 @@ from migrator.offline.job import Job, passes
 from migrator.offline.postgresql_blocks import BATCH_VARIABLES, batches, block
 from migrator.offline.restoring import MadeParents, delete_parent, held, how_many, used
 from migrator.plan import Step
-from migrator.quarantine import (
-    ACTION,
-    CONFLICT,
-    CREATED,
-    DELETED,
-    ID,
-    NEW,
-    RESTORED,
-    STATE,
-    Mirror,
-)
+from migrator.quarantine import ACTION, CONFLICT, DELETED, ID, NEW, RESTORED, STATE, Mirror
 
 PUT_BACK_VARIABLES = (
     "mgr_row record;",
@@ -158,7 +148,7 @@ def _unmade(job: Job, made: MadeParents) -> list[str]:
         f"DELETE FROM {table_sql(mirror.source)} AS t WHERE {same}\nAND {made.free(f'mgr_row.{quote(ID)}')};"
     )
     return [
-        _one_by_one(job, mirror, kept, held(job.words, kept, CREATED), body, RESTORED, ""),
+        _one_by_one(job, mirror, kept, made.there(kept), body, RESTORED, ""),
         f"IF {made.stay} = 0 THEN\n  {made.served};\nEND IF;",
     ]
 

@@ -63,11 +63,15 @@ class MadeParents:
         query = one.where(made.c[ID] == sa.literal_column(number), unused(self.facts, made, self.child))
         return f"EXISTS ({self.words.sql(query)})"
 
+    def there(self, made: FromClause) -> ColumnElement[bool]:
+        """True for the rows of their mirror, under an alias, that are still there."""
+        return held(self.words, made, CREATED)
+
     @property
     def stay(self) -> str:
         """An expression: how many of them are still there."""
         made = self.parents.clause.alias("m")
-        return how_many(self.words, made, held(self.words, made, CREATED))
+        return how_many(self.words, made, self.there(made))
 
     @property
     def served(self) -> str:

@@ -24,18 +24,7 @@ from migrator.offline.sqlite_blocks import printed, refuse_if
 from migrator.offline.sweeping import row_in
 from migrator.plan import Step
 from migrator.predicate import table_clause
-from migrator.quarantine import (
-    ACTION,
-    CHANGED,
-    CONFLICT,
-    CREATED,
-    DELETED,
-    ID,
-    NEW,
-    RESTORED,
-    STATE,
-    Mirror,
-)
+from migrator.quarantine import ACTION, CHANGED, CONFLICT, CREATED, DELETED, ID, NEW, RESTORED, STATE, Mirror
 
 PUT_BACK = "migrator_back"
 
@@ -144,7 +133,7 @@ def _unmade(job: Job, made: MadeParents) -> list[str]:
     )
     gone = sa.delete(target).where(row_in([target.c[column] for column in mirror.key], keys))
     return [
-        words.sql(mark.where(held(words, name, CREATED), free)),
+        words.sql(mark.where(made.there(name), free)),
         words.sql(gone),
         f"{made.served} AND {made.stay} = 0",
     ]
