@@ -19,6 +19,7 @@ from migrator.errors import Refused
 from migrator.predicate import all_null, parent_exists, table_clause
 from migrator.quarantine import CREATED, HEALED, HELD, ID, KEPT, STATE, Mirror
 from migrator.sentinel import stated_values
+from migrator.sentinel_row import insert_stated
 from migrator.worklist import bound
 
 Key = tuple[Any, ...]
@@ -64,7 +65,7 @@ class MakeParents:
             named = dict(zip(reference.parent_columns, row, strict=True))
             stated = {name: _filled(value, named) for name, value in self.values.items()}
             values = {name: bound(value) for name, value in {**stated, **named}.items()}
-            connection.execute(sa.insert(target).values(values))
+            insert_stated(connection, dialect, sa.insert(target).values(values))
         if missing:
             self._capture(connection, [tuple(row) for row in missing], kind)
         return kept

@@ -99,12 +99,7 @@ class SentinelRow:
             statement = sa.insert(target).values({target.c[name]: bound(v) for name, v in values.items()})
             if returns:
                 statement = statement.returning(*(target.c[name] for name in columns))
-            compiled = statement.compile(dialect=connection.dialect)
-            given: Any = compiled.construct_params()
-            if compiled.positional:
-                given = tuple(given[name] for name in compiled.positiontup or ())
-            # Stated by name, a key that is GENERATED ALWAYS needs a word more on PostgreSQL.
-            result = connection.exec_driver_sql(self.dialect.insert_identity(str(compiled)), given)
+            result = insert_stated(connection, self.dialect, statement)
         else:
             text = self.dialect.insert_defaults(reference.parent)
             if returns:
@@ -134,6 +129,15 @@ class SentinelRow:
             connection.scalar(sa.select(sa.func.max(child.c[reference.columns[0]]))),
         ]
         return max((int(value) for value in found if value is not None), default=0)
+
+
+def insert_stated(connection: Connection, dialect: Dialect, statement: sa.Insert) -> sa.CursorResult[Any]:
+    """Insert a row whose key may be stated: one that is GENERATED ALWAYS needs a word more on PostgreSQL."""
+    compiled = statement.compile(dialect=connection.dialect)
+    given: Any = compiled.construct_params()
+    if compiled.positional:
+        given = tuple(given[name] for name in compiled.positiontup or ())
+    return connection.exec_driver_sql(dialect.insert_identity(str(compiled)), given)
 
 
 def is_claimed(connection: Connection, reference: Reference, key: Key) -> bool:

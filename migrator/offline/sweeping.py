@@ -182,7 +182,8 @@ class Sweeping:
             if stated:
                 given = {name: self.words.value(value) for name, value in stated.items()}
                 clause = table_clause(reference.parent, *stated)
-                insert = self.words.sql(sa.insert(clause).values(given))
+                statement = self.words.sql(sa.insert(clause).values(given))
+                insert = self.words.dialect.insert_identity(statement)
         return Target(reference.parent_columns, self.words.sql(query), insert, newest=not values)
 
     def parent_values(self, policy: Backfill) -> dict[str, Any]:

@@ -319,6 +319,24 @@ def test_create_parents(database: Database) -> None:
     )
 
 
+@pytest.mark.engines("postgresql")
+def test_parents_whose_key_is_always_generated(database: Database) -> None:
+    """GENERATED ALWAYS takes a stated key only when told that it is meant."""
+    engine = database.engine
+    fill(
+        engine,
+        table(engine, "user", sa.Column("id", sa.Integer, sa.Identity(always=True), primary_key=True)),
+        [],
+    )
+    posts = [{"id": number, "user_id": 98 + number % 2} for number in range(1, 5)]
+    fill(engine, table(engine, "post", key("id"), sa.Column("user_id", sa.Integer)), posts)
+    before = picture(database)
+    sweep(database, None, CreateParents())
+    assert rows(engine, "user", "id") == [{"id": 98}, {"id": 99}]
+    restore(database)
+    assert_same(before, picture(database))
+
+
 def test_parents_that_several_batches_name(database: Database) -> None:
     """A parent made for the rows of one batch is named by rows of later ones as well, and by one that had
     another parent first: all of them are evidence, and the way back leaves no trace."""
