@@ -137,12 +137,13 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_nothing(value: Any) -> Any:
-    """Nothing and what is left out are the same, such as the sessions with their checks off, of which there
-    are none; when a proof was made differs. A sweep without an orphan has looked, as a script does, or left
-    that to a later step."""
+    """Nothing and what is left out are the same; when a proof was made differs, and so does which sessions
+    of other databases had their checks off then. A sweep without an orphan has looked, as a script does, or
+    left that to a later step."""
     if not isinstance(value, dict):
         return value
+    own = ("proved_at", "checks_off")
     found = {
-        name: each for name, each in value.items() if each not in (0, None, False, []) and name != "proved_at"
+        name: each for name, each in value.items() if each not in (0, None, False, []) and name not in own
     }
     return {} if found.keys() <= {"rows", "rounds"} else found
