@@ -10,6 +10,8 @@ from typing import Final
 
 OWN_PREFIX: Final = "migrator_"
 ALEMBIC_VERSION_TABLE: Final = "alembic_version"
+#: How a statement of a step begins, with the step's name, where the server may go on when its client is dead.
+MARKER: Final = "/* migrator:"
 
 
 def is_own_table(name: str) -> bool:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from migrator.dialects.base import Blocker
-from migrator.dialects.mysql_sessions import MARKER
+from migrator.naming import MARKER
 from migrator.reference import TableName
 
 _NAMED = "(l.object_schema = :{0}_database AND l.object_name = :{0}_name)"

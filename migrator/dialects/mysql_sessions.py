@@ -20,11 +20,9 @@ from sqlalchemy.engine import Connection
 
 from migrator.dialects.base import Verdict
 from migrator.dialects.mysql_watchdog import Patience, bounded
+from migrator.naming import MARKER
 from migrator.plan import Sql, Step
 from migrator.settings import Settings
-
-#: Stands before each statement of ours, so that it is known again in the processlist.
-MARKER = "/* migrator:"
 
 # Any value that is stored can be copied: zero dates, invalid dates, a key of 0.
 MODES = (

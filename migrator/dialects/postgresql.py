@@ -16,6 +16,7 @@ from migrator.dialects import (
     pg_catalog,
     pg_environment,
     pg_index,
+    pg_leftovers,
     pg_locks,
     pg_preflight,
     pg_sessions,
@@ -174,7 +175,7 @@ class PostgreSQL(Dialect):
         """
         if not isinstance(step.work, Sql):
             raise StepFailed(f"Step {step.name} is no SQL.")
-        pg_sessions.attempt(connection, step.work, settings, patient=patient)
+        pg_sessions.attempt(connection, pg_leftovers.marked(step.work, step.name), settings, patient=patient)
 
     def verdict(self, error: BaseException) -> Verdict:
         """What an exception means, by SQLSTATE; class 08 and a connection without one are lost."""
@@ -201,6 +202,11 @@ class PostgreSQL(Dialect):
                 known = {blocker.pid for blocker in found}
                 found += [each for each in pg_locks.snapshot_holders(connection) if each.pid not in known]
         return [each for each in found if each.kind != "session" or each.age_seconds > _PASSING]
+
+    def leftovers(self, connection: Connection) -> list[int]:
+        """A VALIDATE, a CREATE INDEX CONCURRENTLY or a scan of ours whose client is gone: the server does
+        not look for its client before it has done with the statement."""
+        return pg_leftovers.leftovers(connection)
 
     # -- the run lock --------------------------------------------------------------------------
     def try_lock(self, connection: Connection, name: str) -> bool | None:

@@ -5,24 +5,17 @@ from __future__ import annotations
 
 import subprocess
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import pytest
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection
 
 from migrator.dialects import mysql_locks
-from migrator.dialects.mysql_sessions import MARKER
-from migrator.errors import RunLocked
 from migrator.plan import Operation
-from migrator.settings import Settings
 from tests.conftest import Database
-from tests.crash.one_operation import POLICIES, answer, waiting_before
-from tests.operations.lifecycle import DOWN, FAST, UP, Told, assert_same, picture, run
+from tests.crash.leftovers import alters_sent, go
+from tests.crash.one_operation import answer, waiting_before
+from tests.operations.lifecycle import DOWN, FAST, UP, Told, assert_same, picture
 from tests.operations.mysql_desk import BLOG, REFERENCE, Desk, in_background, slow_to_rebuild
 
 HOLD_CHILD, HOLD_PARENT = "SELECT * FROM post", "UPDATE user SET name = 'held' WHERE id = 4"
@@ -34,37 +27,6 @@ ALTERS: list[tuple[Operation, str, str]] = [
     ("release", "drop-foreign-key", HOLD_CHILD),
     ("restore", "drop-index", HOLD_CHILD),
 ]
-
-
-def go(
-    database: Database, operation: Operation, progress: Told | None = None, settings: Settings = FAST
-) -> None:
-    """The operation, as soon as the server has noticed that the last one's client is dead."""
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            run(database.engine, (operation,), REFERENCE, *POLICIES, settings=settings, progress=progress)
-            return
-        except RunLocked:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-
-
-@contextmanager
-def alters_sent(step: str) -> Iterator[list[str]]:
-    """The statements of a step that this process sends meanwhile."""
-    sent: list[str] = []
-
-    def listen(_connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
-        if statement.startswith(f"{MARKER}{step} "):
-            sent.append(statement)
-
-    sa.event.listen(Engine, "before_cursor_execute", listen)
-    try:
-        yield sent
-    finally:
-        sa.event.remove(Engine, "before_cursor_execute", listen)
 
 
 def kill_at_work(

@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from migrator.dialects import mysql_locks, mysql_sessions
-from migrator.dialects.mysql_sessions import MARKER, error_number, execute
+from migrator.dialects.mysql_sessions import error_number, execute
 from migrator.dialects.mysql_watchdog import Patience
+from migrator.naming import MARKER
 from migrator.plan import Sql, Step
 from migrator.reference import TableName
 from migrator.settings import Settings
