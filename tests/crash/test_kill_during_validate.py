@@ -16,8 +16,7 @@ from migrator.plan import Operation
 from tests.conftest import Database
 from tests.crash.leftovers import alters_sent, go
 from tests.crash.one_operation import answer, waiting_before
-from tests.operations.lifecycle import DOWN, UP, assert_same, picture
-from tests.operations.mysql_desk import Told
+from tests.operations.lifecycle import DOWN, UP, Told, assert_same, picture
 from tests.operations.postgresql_desk import BLOG, REFERENCE, Desk, background, until
 
 WRITES = "UPDATE post SET title = 'held' WHERE id = 4"
