@@ -4,16 +4,21 @@ that refers to itself."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from migrator.fingerprint import compare
-from migrator.policy import Backfill, Delete, Keep, Policy
+from migrator.policy import Backfill, Chain, CreateParents, Delete, Expression, Keep, Policy
+from migrator.reference import Reference, TableName
 from tests.conftest import Database
 from tests.operations import orphan_cases as cases
 from tests.operations.lifecycle import DOWN, UP, assert_same, picture, run
-from tests.operations.offline_desk import written
+from tests.operations.offline_desk import quarantined, written
+from tests.operations.policy_desk import decide, rows
+from tests.operations.test_policy_keys import COMPOSITE, WORDS, cities, city_lookup
 
 SHAPES: dict[str, Callable[[Engine], cases.Case]] = {
     "simple": cases.simple,
@@ -58,3 +63,58 @@ def test_a_script_does_for_every_shape_what_an_online_run_does(
     database.client(written(database, DOWN, case.reference, null, dangling))
     after = picture(database)
     assert_same(before, after)
+
+
+def test_values_of_every_kind_go_through_a_script(database: Database, tmp_path: Path) -> None:
+    """Quotes, backslashes, line ends, blanks, letters of all sorts: as keys, in a decisions file, and as the
+    keys of parents that are created."""
+    engine, child, parent, column = database.engine, 'Order "of" 5%', "select", "User's %s :x"
+    text = sa.String(40)
+    cases.fill(
+        engine, cases.table(engine, parent, cases.key("id", text)), [{"id": each} for each in WORDS[:4]]
+    )
+    lines: list[cases.Row] = [
+        {"id": WORDS[0], column: WORDS[1]},
+        {"id": WORDS[1], column: WORDS[5]},
+        {"id": WORDS[2], column: None},
+        {"id": WORDS[4], column: WORDS[7]},
+        {"id": WORDS[7], column: WORDS[6]},
+    ]
+    made = cases.table(engine, child, cases.key("id", text), sa.Column(column, text))
+    cases.fill(engine, made, [dict(line) for line in lines])
+    reference = Reference(TableName(child), (column,), TableName(parent), ("id",))
+    file = decide(reference, database, tmp_path / "decisions.csv", {(WORDS[7],): (WORDS[2],)})
+    before = picture(database)
+    chain = Chain(file, CreateParents())
+    database.client(written(database, UP, reference, Backfill(to=WORDS[3]), chain))
+    became = {**{line["id"]: line[column] for line in lines}, WORDS[2]: WORDS[3], WORDS[7]: WORDS[2]}
+    assert {row["id"]: row[column] for row in rows(engine, child, "id", column)} == became
+    there = {row["id"] for row in rows(engine, parent, "id")}
+    assert there == {*WORDS[:4], WORDS[5], WORDS[7]}
+    database.client(written(database, DOWN, reference, Keep(), Keep()))
+    assert_same(before, picture(database))
+
+
+@pytest.mark.parametrize("policy", ["expression", "lookup", "create"])
+def test_a_script_gives_values_to_keys_of_two_columns(database: Database, policy: str) -> None:
+    """In another order than the parent's, the child's own key of two columns as well."""
+    chains: dict[str, Policy] = {
+        "expression": Chain(
+            Expression(("number", "CASE WHEN part = 'x' THEN 'A' END")), Backfill(to=(2, "B"))
+        ),
+        "lookup": city_lookup(database.engine),
+        "create": CreateParents(),
+    }
+    cities(database)
+    before = picture(database)
+    chain = chains[policy]
+    null = Backfill(to=(2, "B")) if policy == "create" else chain
+    with database.new_database() as other:
+        city_lookup(other.engine)
+        cities(other)
+        run(other.engine, UP, COMPOSITE, null, chain)
+        database.client(written(database, UP, COMPOSITE, null, chain))
+        assert compare(picture(other).fingerprint, picture(database).fingerprint) == ()
+        assert quarantined(database, COMPOSITE) == quarantined(other, COMPOSITE) != []
+    database.client(written(database, DOWN, COMPOSITE, null, chain))
+    assert_same(before, picture(database))
