@@ -7,6 +7,7 @@ new NULLs out and lets the old rows be.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from migrator.catalog import Facts
@@ -21,6 +22,7 @@ from migrator.dialects.pg_words import (
     table_sql,
 )
 
+_BARE = re.compile(r'[()"\s]')
 NATIVE = (18,)  # the first version that knows NOT NULL as a constraint with NOT VALID
 
 
@@ -132,6 +134,14 @@ def add_null_check(facts: Facts, columns: tuple[str, ...]) -> str:
     holds = " AND ".join(f"{quote(column)} IS NOT NULL" for column in columns)
     name = quote(null_check_name(facts.reference))
     return f"ALTER TABLE {child} ADD CONSTRAINT {name} CHECK ({holds}) NOT VALID"
+
+
+def is_null_check(definition: str, columns: Iterable[str]) -> bool:
+    """Whether a CHECK, as the catalog spells it, says of some of these columns that they are not NULL, and
+    nothing else."""
+    parts = definition.removesuffix(" NOT VALID").removeprefix("CHECK").split(") AND (")
+    wanted = {f"{column} IS NOT NULL" for column in columns}
+    return {_BARE.sub("", part) for part in parts} <= {_BARE.sub("", part) for part in wanted}
 
 
 def null_constraints(facts: Facts, columns: tuple[str, ...]) -> tuple[str, ...]:

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from migrator.catalog import Facts, ForeignKey, Table
 from migrator.dialects.base import Problem, no_key
 from migrator.dialects.pg_facts import extras, type_conflicts
-from migrator.dialects.pg_words import columns_sql, quote, table_sql
+from migrator.dialects.pg_null import is_native, is_null_check, null_columns
+from migrator.dialects.pg_words import columns_sql, null_check_name, quote, table_sql
 from migrator.reference import TableName
 
 OLDEST = (13,)
@@ -204,6 +205,16 @@ def _names(facts: Facts) -> Iterator[Problem]:
             f"{child.name} has another constraint called {reference.name}.",
             "Give the reference another name, or rename that one: "
             f"ALTER TABLE {table_sql(child.name)} RENAME CONSTRAINT {quote(reference.name)} TO ...;",
+        )
+    name = null_check_name(reference)
+    helper = dict(extras(child).constraints).get(name)
+    needed = bool(null_columns(facts)) and not is_native(facts)
+    if needed and helper is not None and not is_null_check(helper, reference.columns):
+        yield Problem(
+            "refuse",
+            "name-taken",
+            f"{child.name} has a constraint called {name}, the name of a helper of ours.",
+            f"ALTER TABLE {table_sql(child.name)} RENAME CONSTRAINT {quote(name)} TO ...;",
         )
     if not reference.index or facts.index is not None:
         return

@@ -256,8 +256,10 @@ def lock_key(name: str) -> int:
 
 
 def try_lock(connection: Connection, name: str) -> bool:
-    """Take the session's advisory lock; it dies with the session and outlives a transaction."""
+    """Take the session's advisory lock; it dies with the session and outlives a transaction. The session will
+    be idle for as long as a step takes: no limit of the server's, the database's or the role's may end it."""
     with _own(connection):
+        set_all(connection, unhurried(connection))
         query = sa.text("SELECT pg_try_advisory_lock(:key)")
         return bool(connection.execute(query, {"key": lock_key(name)}).scalar_one())
 

@@ -11,7 +11,9 @@ import sqlalchemy as sa
 from migrator import Refuse, sweep_orphans
 from migrator.dialects.pg_words import LockingSql
 from migrator.errors import ConnectionFailed, LockNotObtained, Refused
+from migrator.lock import hold
 from migrator.plan import Step
+from migrator.sessions import Sessions
 from tests.operations.lifecycle import DOWN, FAST, UP, run
 from tests.operations.postgresql_desk import BLOG, REFERENCE, Desk, until
 from tests.servers.database import Database
@@ -123,6 +125,20 @@ def test_the_run_lock_is_held_by_one_session_and_dies_with_it(database: Database
             desk.dialect.unlock(second, "run")
             assert desk.dialect.try_lock(first, "run") is True
         until(lambda: desk.dialect.try_lock(second, "run") is True)
+
+
+@pytest.mark.engines("postgresql>=14")
+def test_the_run_lock_outlasts_the_servers_patience_with_idle_sessions(database: Database) -> None:
+    """It is idle while a step works, however long that takes."""
+    desk = Desk.at(database)
+    limited = sa.create_engine(
+        database.url, poolclass=sa.NullPool, connect_args={"options": "-c idle_session_timeout=1s"}
+    )
+    with hold(Sessions.of(limited)) as check, limited.connect() as other:
+        idle = other.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+        other.rollback()
+        until(lambda: desk.value(f"SELECT count(*) FROM pg_stat_activity WHERE pid = {idle}") == 0)
+        check()
 
 
 def test_a_snapshot_is_read_only_and_consistent(database: Database) -> None:
