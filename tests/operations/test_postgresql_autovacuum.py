@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
 
-from migrator.plan import Step
+from migrator import journal
+from migrator.context import Context
+from migrator.errors import LockNotObtained, PreflightRefused
+from migrator.plan import Plan, Step, enforce_plan
+from migrator.runner import Runner
+from migrator.sessions import Sessions
 from tests.conftest import ServerFactory
-from tests.operations.postgresql_desk import BLOG, Desk
+from tests.operations.lifecycle import FAST, Told, run
+from tests.operations.postgresql_desk import BLOG, REFERENCE, Desk
 
 pytestmark = pytest.mark.engines("postgresql")
 
@@ -31,7 +38,8 @@ def desk(own_server: ServerFactory) -> Iterator[Desk]:
     """A blog with many posts on a server that vacuums eagerly."""
     server = own_server("-c", "autovacuum_naptime=1s", "-c", "autovacuum_freeze_max_age=100000")
     with server.new_database() as database:
-        yield Desk.at(database, *BLOG, MANY)
+        # None of its own accord: the tests say when.
+        yield Desk.at(database, *BLOG, "ALTER TABLE post SET (autovacuum_enabled = false)", MANY)
 
 
 def until_vacuumed(desk: Desk) -> None:
@@ -47,8 +55,8 @@ def add_key(desk: Desk) -> Step:
 
 
 def test_a_patient_attempt_outlasts_a_plain_autovacuum(desk: Desk) -> None:
-    """A short one never does, and says who is in the way."""
-    desk.sql(SLOWLY.format(more=""), "DELETE FROM post WHERE id % 3 = 0")
+    """A short one never does, and says who is in the way; a run makes one patient attempt, and no other."""
+    desk.sql(SLOWLY.format(more=", autovacuum_enabled = true"), "DELETE FROM post WHERE id % 3 = 0")
     until_vacuumed(desk)
     key = add_key(desk)
     with pytest.raises(sa.exc.OperationalError) as error:
@@ -57,14 +65,17 @@ def test_a_patient_attempt_outlasts_a_plain_autovacuum(desk: Desk) -> None:
     with desk.open() as connection:
         (vacuum,) = desk.dialect.obstacles(connection, desk.facts(), key)
     assert vacuum.kind == "autovacuum"
-    desk.attempt(key, patient=True)
+    told = Told()
+    run(desk.engine, ["enforce"], replace(REFERENCE, nullable=True), progress=told)
     assert desk.facts().state == "enforced"
+    assert [note for note in told.notes if f"add-foreign-key: in the way is session {vacuum.pid}" in note]
+    assert not [note for note in told.notes if "attempt" in note]
 
 
 def test_validate_outlasts_a_plain_autovacuum_by_itself(desk: Desk) -> None:
     """It blocks nobody while it waits, so it waits long enough from the first time."""
     desk.run(desk.dialect.enforce_steps(desk.facts())[:1])
-    desk.sql(SLOWLY.format(more=""), "DELETE FROM post WHERE id % 3 = 0")
+    desk.sql(SLOWLY.format(more=", autovacuum_enabled = true"), "DELETE FROM post WHERE id % 3 = 0")
     until_vacuumed(desk)
     check, validate, *_ = desk.dialect.validate_steps(desk.facts())
     desk.attempt(check, patient=True)
@@ -86,3 +97,21 @@ def test_a_vacuum_against_wraparound_is_told_apart(desk: Desk) -> None:
         (vacuum,) = desk.dialect.obstacles(connection, desk.facts(), add_key(desk))
     assert vacuum.kind == "wraparound"
     assert "wraparound-vacuum" in [problem.slug for problem in desk.environment()]
+    with pytest.raises(PreflightRefused, match=r"anti-wraparound vacuum of .* never gives way"):
+        run(desk.engine, ["enforce"], REFERENCE)
+    sessions = Sessions.of(desk.engine, FAST)
+    with sessions.open() as connection:
+        journal.ensure(connection)
+        context = Context(sessions, REFERENCE, journal.start(connection, REFERENCE, "enforce", {}))
+    # One that began after the preflight: no step is tried, be it one that nobody would queue behind.
+    for plan in (enforce_plan(desk.facts(), desk.dialect), index_plan(desk)):
+        with pytest.raises(
+            LockNotObtained, match=f"was not tried: session {vacuum.pid} .* would not give way"
+        ):
+            Runner(context).run(plan)
+    sessions.close()
+
+
+def index_plan(desk: Desk) -> Plan:
+    """The index alone."""
+    return Plan("sweep", desk.facts(), desk.dialect.index_steps(desk.facts()))
