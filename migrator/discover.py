@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from migrator.catalog import Column
-from migrator.dialects.generic import column_of
+from migrator.dialects.generic import column_of, unknown_types
 from migrator.naming import is_own_table
 from migrator.reference import Reference, TableName
 from migrator.typefamily import family
@@ -98,7 +98,8 @@ def singular(word: str) -> str:
 def _tables(connection: Connection, schema: str | None) -> list[_Table]:
     inspector = sa.inspect(connection)
     try:
-        columns = inspector.get_multi_columns(schema=schema)
+        with unknown_types():
+            columns = inspector.get_multi_columns(schema=schema)
         keys: Any = inspector.get_multi_pk_constraint(schema=schema)
         declared: Any = inspector.get_multi_foreign_keys(schema=schema)
     except NotImplementedError:

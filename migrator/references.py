@@ -12,6 +12,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from migrator.dialects.generic import unknown_types
 from migrator.errors import UsageError
 from migrator.naming import is_own_table
 from migrator.reference import ACTIONS, Action, Reference, TableName
@@ -97,7 +98,8 @@ def declared(connection: Connection, schema: str | None = None) -> list[Found]:
     inspector = sa.inspect(connection)
     try:
         keys = inspector.get_multi_foreign_keys(schema=schema)
-        columns = inspector.get_multi_columns(schema=schema)
+        with unknown_types():
+            columns = inspector.get_multi_columns(schema=schema)
     except NotImplementedError:
         return []
     may_be_null = {

@@ -17,9 +17,11 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from migrator.catalog import Facts
 from migrator.dialects import Dialect
+from migrator.dialects.violations import violated
 from migrator.errors import Refused
 from migrator.predicate import table_clause
 from migrator.reference import Reference
+from migrator.typefamily import family
 from migrator.worklist import bound
 
 Key = tuple[Any, ...]
@@ -65,6 +67,26 @@ class SentinelRow:
                 if taken.key in tried or len(tried) == _TRIES:
                     return self._step_over(connection, taken.key, record)
                 tried.add(taken.key)
+            except sa.exc.IntegrityError as error:
+                if not self._counter_is_behind(error):
+                    raise
+                return self._above(connection, record)
+
+    def _counter_is_behind(self, error: sa.exc.IntegrityError) -> bool:
+        """Whether the server drew a key that another row has: rows that were loaded with their keys
+        leave a sequence where it was."""
+        columns = self.facts.reference.parent_columns
+        if len(columns) > 1 or columns[0] in self.stated or violated(error) != "unique":
+            return False
+        key = self.facts.parent.column(columns[0])
+        return family(key) == "integer" and bool(key.identity or key.default)
+
+    def _above(self, connection: Connection, record: Callable[[Key], None]) -> Key:
+        """Under a stated key above every one that is there or referred to. The sequence stays: where it
+        stands is the application's affair, and what moved it could not be taken back."""
+        beyond = self._highest(connection)
+        column = self.facts.reference.parent_columns[0]
+        return self._attempt(connection, {**self.stated, column: beyond + 1}, record)
 
     def _step_over(self, connection: Connection, key: Key, record: Callable[[Key], None]) -> Key:
         """Once more, under a key above every one that is there or referred to."""

@@ -13,6 +13,7 @@ from migrator.dialects import Dialect
 from migrator.exact import exact_for
 from migrator.predicate import table_clause
 from migrator.reference import TableName
+from migrator.typefamily import family
 
 #: How many clusters of a column are listed.
 _LISTED = 5
@@ -62,6 +63,8 @@ def _clusters(
         return None
     total = int(connection.scalar(sa.select(sa.func.count(instant)).select_from(rows)) or 0)
     key = table.key[0] if len(table.key) == 1 else None
+    if key and family(table.column(key)) not in ("integer", "number", "text", "moment"):
+        key = None  # PostgreSQL has no min() of a uuid
     span = [sa.func.min(rows.c[key]), sa.func.max(rows.c[key])] if key else []
     biggest = connection.execute(
         sa.select(exact.text(instant, column).label("at"), count, *span)

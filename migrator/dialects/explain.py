@@ -22,11 +22,11 @@ def indexes_used(dialect: Dialect, connection: Connection, query: sa.Select[Any]
     Args:
         dialect: ours for the connection.
         connection: inside a transaction.
-        query: without bound values.
+        query: without bound values, but for numbers such as a LIMIT's.
     """
     if dialect.family not in _READERS:
         return None
-    text = str(query.compile(dialect=connection.dialect))
+    text = str(query.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True}))
     if connection.dialect.paramstyle in ("format", "pyformat"):
         text = text.replace("%%", "%")  # sent without parameters, so nobody halves them
     return frozenset(_READERS[dialect.family](connection, text))
@@ -38,10 +38,9 @@ def _run(connection: Connection, text: str) -> sa.CursorResult[Any]:
 
 def _postgresql(connection: Connection, text: str) -> Iterator[str]:
     _run(connection, "SET LOCAL enable_seqscan = off")
-    try:
-        plan = _run(connection, f"EXPLAIN (FORMAT JSON) {text}").scalar_one()
-    finally:
-        _run(connection, "SET LOCAL enable_seqscan TO DEFAULT")
+    # Not in a `finally`: an error ends the transaction, and the setting with it.
+    plan = _run(connection, f"EXPLAIN (FORMAT JSON) {text}").scalar_one()
+    _run(connection, "SET LOCAL enable_seqscan TO DEFAULT")
     yield from _names(json.loads(plan) if isinstance(plan, str) else plan)
 
 

@@ -6,7 +6,9 @@ Inspector says so in several ways, all of which mean the same to a report.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,6 +20,15 @@ from migrator.nearest import unknown_column, unknown_table
 from migrator.reference import Reference, TableName
 
 _SILENT = (NotImplementedError, sa.exc.NoSuchTableError, sa.exc.UnreflectableTableError)
+
+
+@contextmanager
+def unknown_types() -> Iterator[None]:
+    """SQLAlchemy warns of each column whose type it has no class for (xml, point, geometry, ...). Such
+    columns are as good as others to us."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Did not recognize type", sa.exc.SAWarning)
+        yield
 
 
 def inspect_table(connection: Connection, name: TableName) -> Table:
@@ -41,12 +52,12 @@ def inspect_table(connection: Connection, name: TableName) -> Table:
         if index["unique"] and None not in index["column_names"] and not _is_partial(index)
     ]
     primary = _ask(inspector.get_pk_constraint, name.name, **at) or {}
+    with unknown_types():
+        columns = inspector.get_columns(name.name, schema=name.schema)
     return Table(
         name=name,
         kind="view" if name.name in views else "table",
-        columns=tuple(
-            column_of(connection, column) for column in inspector.get_columns(name.name, schema=name.schema)
-        ),
+        columns=tuple(column_of(connection, column) for column in columns),
         primary_key=tuple(primary.get("constrained_columns") or ()),
         unique_keys=tuple(dict.fromkeys(keys)),
         foreign_keys=tuple(

@@ -172,7 +172,8 @@ def _lookup(reference: Reference) -> sa.Select[tuple[str]]:
         .select_from(child)
         .where(
             *(
-                child.c[ours] == sa.select(sa.func.min(parent.c[theirs])).scalar_subquery()
+                # Not min(): PostgreSQL has none of a uuid.
+                child.c[ours] == sa.select(parent.c[theirs]).limit(1).scalar_subquery()
                 for ours, theirs in pairs
             )
         )

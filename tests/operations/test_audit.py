@@ -91,6 +91,17 @@ def test_the_audited_blog_in_its_database(database: Database) -> None:
     assert "frozen-default" not in slugs
 
 
+def test_frozen_timestamps_under_keys_of_a_kind_without_a_smallest(database: Database) -> None:
+    """Rows with UUID keys cluster as others do; there is no first and last of them to tell."""
+    engine = database.engine
+    event = table(engine, "event", key("id", sa.Uuid()), sa.Column("created_at", sa.DateTime))
+    at = dt.datetime(2024, 5, 2, 12)
+    fill(engine, event, [{"id": uuid.UUID(int=number), "created_at": at} for number in range(12)])
+    found = run("audit", "--url", database.url, "--format", "json")
+    (said,) = [one for one in found.json["findings"] if one["slug"] == "frozen-timestamp"]
+    assert said["evidence"]["rows"] == 12, found
+
+
 def test_a_clean_database_has_no_findings(database: Database) -> None:
     """The corrected tables, with rows that were written one by one."""
     models.Base.metadata.create_all(database.engine)

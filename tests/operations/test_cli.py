@@ -271,6 +271,20 @@ def test_discover_leaves_declared_foreign_keys_alone(database: Database) -> None
     assert "No column looks like a reference" in ran.out
 
 
+@pytest.mark.engines("postgresql")
+@pytest.mark.parametrize("verb", ["discover", "report", "verify"])
+def test_columns_of_types_that_sqlalchemy_does_not_know_pass_in_silence(
+    database: Database, verb: str
+) -> None:
+    """xml, point and the like are no reason for a warning (which is an error here)."""
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE p (id int PRIMARY KEY)")
+        connection.exec_driver_sql("CREATE TABLE c (id int PRIMARY KEY, p int REFERENCES p, x xml, y point)")
+    ran = run(verb, "--url", database.url)
+    assert ran.code in (0, 3), ran
+    assert "Did not recognize" not in ran.err
+
+
 @pytest.mark.engines("sqlite")
 def test_a_reader_that_goes_away_is_no_error(database: Database) -> None:
     """`migrator report | head -1` prints no traceback."""

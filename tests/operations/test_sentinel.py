@@ -101,6 +101,23 @@ def test_a_key_that_is_always_generated_is_stepped_over_too(database: Database) 
     assert len({*up_and_down(database)}) == 2
 
 
+@pytest.mark.engines("postgresql")
+@pytest.mark.parametrize("identity", [(), (sa.Identity(always=True),)], ids=["serial", "always"])
+def test_a_sequence_behind_its_table_is_no_obstacle(database: Database, identity: Any) -> None:
+    """Rows that were loaded with their keys leave the sequence at its start: the sentinel comes after them,
+    and the sequence, which is the application's affair, is not moved to where they end."""
+    engine = blog(database, [], [1, 2, 301, None, 300], identity=identity)
+    always = "OVERRIDING SYSTEM VALUE" if identity else ""
+    with engine.begin() as connection:
+        for number in (1, 2, 300):
+            connection.exec_driver_sql(
+                f"INSERT INTO \"user\" (id, username) {always} VALUES ({number}, 'u{number}')"
+            )
+    assert up_and_down(database) == [1, 2, 302, 302, 300]
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT nextval(pg_get_serial_sequence('user', 'id'))")) == 2
+
+
 def test_a_stated_key_that_is_referred_to_is_refused(database: Database) -> None:
     """Whoever names the key of dangling rows is told so; nothing is changed and nothing left behind."""
     blog(database, [1, 2], [1, 9, None])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -237,16 +238,18 @@ def test_no_probe_writes_nothing_at_all(database: Database) -> None:
     assert checks["rejects-dangling"] == "skipped"
 
 
-@pytest.mark.parametrize("type_", ["integer", "text", "composite"])
+@pytest.mark.parametrize("type_", ["integer", "text", "composite", "uuid"])
 def test_keys_of_every_kind_are_probed(database: Database, type_: str) -> None:
-    """A missing parent is made up for integer, text and composite keys."""
+    """A missing parent is made up for integer, text, composite and UUID keys."""
     engine = database.engine
     columns = {
         "integer": [key("a")],
         "text": [key("a", sa.String(2))],
         "composite": [key("a", sa.String(2)), key("b")],
+        "uuid": [key("a", sa.Uuid())],
     }[type_]
-    values: dict[str, Any] = {"a": 1 if type_ == "integer" else "x", "b": 5}
+    first = {"integer": 1, "uuid": uuid.UUID(int=7)}.get(type_, "x")
+    values: dict[str, Any] = {"a": first, "b": 5}
     row = {column.name: values[column.name] for column in columns}
     fill(engine, table(engine, "parent", *columns), [row])
     names = [column.name for column in columns]
