@@ -121,6 +121,14 @@ class Reference:
         arrow = tokens.index(("op", "->"))
         child, columns = _parse_side(tokens[:arrow], text)
         parent, parent_columns = _parse_side(tokens[arrow + 1 :], text)
+        for names in (columns, parent_columns):
+            if len(set(names)) < len(names):
+                raise ReferenceSyntaxError(f"{text!r} names a column twice.", hint=_EXAMPLE)
+        if (child, columns) == (parent, parent_columns):
+            raise ReferenceSyntaxError(
+                f"{text!r} ties each row to itself, which says nothing.",
+                hint="A self-reference has a column of its own: 'node.parent_id -> node.id'.",
+            )
         return cls(child, columns, parent, parent_columns, **options)
 
     @property

@@ -117,15 +117,20 @@ def _plan(
     connection, dialect = session.connection, session.dialect
     on_null = policy_named(null_word or ("keep" if reference.nullable else "backfill"))
     facts = facts_with_proof(connection, dialect, reference)
-    problems = [
-        *dialect.preflight(facts),
-        *dialect.environment_problems(connection, facts, settings),
-        *unindexed(connection, dialect, facts, settings, on_null=on_null, on_dangling=on_dangling),
-    ]
+    problems = [*dialect.preflight(facts), *dialect.environment_problems(connection, facts, settings)]
+    refused = {problem.slug for problem in problems if problem.severity == "refuse"}
+    if "not-a-table" not in refused:
+        problems += unindexed(connection, dialect, facts, settings, on_null=on_null, on_dangling=on_dangling)
+    # A view has no definition to plan from, and values of types that differ cannot be compared.
     plans = (
-        sweep_plan(facts, dialect, on_null, on_dangling),
-        enforce_plan(facts, dialect),
-        validate_plan(facts, dialect, on_null, on_dangling),
+        ()
+        if "not-a-table" in refused
+        else (
+            sweep_plan(facts, dialect, on_null, on_dangling),
+            enforce_plan(facts, dialect),
+            validate_plan(facts, dialect, on_null, on_dangling),
+        )
     )
+    counting = counting and not refused & {"not-a-table", "type-mismatch"}
     counts = detect.count(connection, reference) if counting else None
     return PlannedReference(facts, counts, plans, tuple(problems))

@@ -52,6 +52,8 @@ def unchanged(database: Database) -> Iterator[None]:
         ("post -> user", r"not a reference.*Hint: write it as"),
         ("post(user_id, title) -> user.id", r"names 2 column.*Hint: write it as"),
         ("", r"reference is empty.*Hint: write it as"),
+        ("post.id -> post.id", r"ties each row to itself.*Hint: A self-reference"),
+        ("post(user_id, user_id) -> user(id, id)", r"names a column twice.*Hint: write it as"),
     ],
 )
 def test_a_reference_that_makes_no_sense(blog: Database, reference: str, says: str) -> None:

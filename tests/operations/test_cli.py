@@ -244,6 +244,33 @@ def test_a_plan_that_would_be_refused_exits_with_4(database: Database) -> None:
     assert "unique" in ran.out
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("reference", ["v.id -> user.id", "post.user_id -> v.id"])
+def test_a_view_is_no_table_to_plan_for(database: Database, reference: str, form: str) -> None:
+    """On either side: the problem is told, and there are no steps and no counts."""
+    _blog(database)
+    user = database.engine.dialect.identifier_preparer.quote("user")
+    with database.engine.begin() as connection:
+        connection.execute(sa.text(f"CREATE VIEW v AS SELECT id FROM {user}"))
+    ran = run("plan", "--url", database.url, "-r", reference, "--format", form)
+    assert ran.code == 4, ran
+    assert "is a view" in ran.out
+    if form == "json":
+        check_schema(ran.json)
+
+
+@pytest.mark.engines("postgresql", "mysql", "mariadb")
+def test_a_plan_between_types_that_differ_names_both(database: Database) -> None:
+    """What the server will not compare is not counted: the problem says which columns, and what mends it."""
+    _blog(database)
+    ran = run("plan", "--url", database.url, "-r", "post.title -> user.id", "--format", "json")
+    check_schema(ran.json)
+    assert ran.code == 4, ran
+    problems = ran.json["references"][0]["problems"]
+    assert [one["slug"] for one in problems] == ["type-mismatch"]
+    assert "post.title" in problems[0]["message"]
+
+
 # -- discover ------------------------------------------------------------------------------------------
 
 
