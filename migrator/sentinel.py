@@ -11,7 +11,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.expression import FromClause
 
 from migrator import journal
-from migrator.catalog import Facts, Table
+from migrator.catalog import Column, Facts, Table
 from migrator.codec import dump_key, load_key
 from migrator.context import Context
 from migrator.errors import Refused
@@ -19,9 +19,12 @@ from migrator.nearest import unknown_column
 from migrator.policy import Backfill
 from migrator.predicate import table_clause
 from migrator.sentinel_row import SentinelRow, claimed, is_claimed
+from migrator.typefamily import family
 from migrator.worklist import bound
 
 Key = tuple[Any, ...]
+
+_TRUTH = {"true": True, "false": False}
 
 
 def find_target(connection: Connection, facts: Facts, policy: Backfill) -> Key | None:
@@ -198,8 +201,18 @@ def _is(
 
 
 def stated_values(parent: Table, sentinel: Mapping[str, Any]) -> dict[str, Any]:
-    """The stated values for columns that the parent has."""
-    return {name: value for name, value in sentinel.items() if parent.has(name)}
+    """The stated values for columns that the parent has. `true` and `false`, which a command line can only
+    say in letters, are meant as such where the column is a yes or no."""
+    return {
+        name: _TRUTH.get(str(value).lower(), value) if _is_truth(parent.column(name)) else value
+        for name, value in sentinel.items()
+        if parent.has(name)
+    }
+
+
+def _is_truth(column: Column) -> bool:
+    # MySQL's BOOLEAN is a number of one digit.
+    return family(column) == "boolean" or column.type.lower().startswith("tinyint(1)")
 
 
 def unique_part(parent: Table, stated: Mapping[str, Any]) -> dict[str, Any]:

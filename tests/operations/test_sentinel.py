@@ -228,3 +228,30 @@ def test_it_stays_where_rows_refer_to_another_key_of_it(database: Database) -> N
     with engine.connect() as connection:
         assert connection.scalar(sa.select(sa.func.count()).select_from(badge)) == 1
     assert authors(engine) == [1, None, 9]
+
+
+@pytest.mark.parametrize("said", ["false", "FALSE", False])
+def test_a_yes_or_no_is_said_in_letters(database: Database, said: Any) -> None:
+    """`-x sentinel.active=false` is no on every server, whatever it calls a boolean."""
+    metadata = sa.MetaData()
+    user = sa.Table(
+        "user",
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("username", sa.String(40), unique=True),
+        sa.Column("active", sa.Boolean, nullable=False),
+    )
+    post = sa.Table(
+        "post", metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column("user_id", sa.Integer)
+    )
+    metadata.create_all(database.engine)
+    with database.engine.begin() as connection:
+        connection.execute(sa.insert(user).values(username="ann", active=True))
+        connection.execute(sa.insert(post).values(user_id=1))
+        connection.execute(sa.insert(post).values(user_id=None))
+        connection.execute(sa.insert(post).values(user_id=1))
+    policy = Backfill(sentinel={"username": "deleted", "active": said})
+    run(database.engine, ("sweep",), POST_AUTHOR, policy, policy)
+    with database.engine.connect() as connection:
+        found = connection.execute(sa.select(user.c.active).where(user.c.username == "deleted")).scalar_one()
+    assert found is False
