@@ -14,6 +14,7 @@ from sqlalchemy.engine import Engine
 from migrator.fingerprint import Fingerprint, compare, take
 from migrator.naming import OWN_PREFIX
 from migrator.quarantine import AT, ID, RUN_ID
+from tests.operations.lifecycle import objects_of
 
 _CHANGING = re.compile(
     r"\d{8}T\d{6}-[0-9a-f]{8}"  # the name of a run
@@ -45,20 +46,20 @@ class Settled:
         user: the user's schema and rows.
         revision: where Alembic stands.
         quarantine: what is set aside and why, but for numbers, times and runs.
-        tables: the tables of ours.
+        objects: what there is of ours: tables, views, triggers, routines, constraints.
     """
 
     user: Fingerprint
     revision: tuple[str, ...]
     quarantine: tuple[str, ...]
-    tables: tuple[str, ...]
+    objects: tuple[str, ...]
 
     def differences(self, wanted: Settled) -> list[str]:
         """What is other than in `wanted`."""
         found = [
             f"{each.object} {each.column or ''} {each.detail}" for each in compare(wanted.user, self.user)
         ]
-        for name in ("revision", "quarantine", "tables"):
+        for name in ("revision", "quarantine", "objects"):
             ours, theirs = getattr(self, name), getattr(wanted, name)
             found += [f"{name}: {ours} and not {theirs}"] if ours != theirs else []
         return found
@@ -68,11 +69,10 @@ def settled(engine: Engine) -> Settled:
     """Read now."""
     with engine.connect() as connection:
         tables = sa.inspect(connection).get_table_names()
-        ours = sorted(name for name in tables if name.startswith(OWN_PREFIX))
-        mirrors = [name for name in ours if name.startswith(OWN_PREFIX + "q_")]
+        mirrors = sorted(name for name in tables if name.startswith(OWN_PREFIX + "q_"))
         held = [line for name in mirrors for line in lines_of(connection, name, {ID, RUN_ID, AT})]
         revision = lines_of(connection, "alembic_version", set()) if "alembic_version" in tables else []
-    return Settled(take(engine), tuple(revision), tuple(held), tuple(ours))
+    return Settled(take(engine), tuple(revision), tuple(held), tuple(sorted(objects_of(engine))))
 
 
 def lines_of(connection: sa.Connection, name: str, without: set[str]) -> list[str]:

@@ -132,8 +132,13 @@ _OWN["mariadb"] = _OWN["mysql"]
 
 def own_objects(database: Database) -> frozenset[str]:
     """Tables, triggers, routines, constraints and indexes of ours, whatever their state."""
-    with database.engine.connect() as connection:
-        return frozenset(connection.execute(sa.text(_OWN[database.family])).scalars())
+    return objects_of(database.engine)
+
+
+def objects_of(engine: Engine) -> frozenset[str]:
+    """The same, of the database behind an engine."""
+    with engine.connect() as connection:
+        return frozenset(connection.execute(sa.text(_OWN[engine.dialect.name])).scalars())
 
 
 # -- rows ------------------------------------------------------------------------------------------
