@@ -141,6 +141,10 @@ class Dialect:
         """
         return inspect_table(connection, name)
 
+    def bytes_taken(self, connection: Connection, name: TableName) -> int | None:
+        """What a table of ours takes on the disk, as near as the server says."""
+        return self.table(connection, name).bytes
+
     def facts(self, connection: Connection, reference: Reference) -> Facts:
         """Everything plans and done-checks of this reference need, read now. Takes no lock that
         a writer would notice. `proved_at` is left None: the journal's caller fills it in.

@@ -48,6 +48,7 @@ def _lines(drill: Drill) -> Iterator[str]:
     if drill.cost is not None:
         yield from ("", "## What it would cost in production", "")
         yield from _cost(drill.cost)
+        yield from ("", *table(("step", "took", "lock", "keeps waiting"), _locks(drill.acts)))
     yield from ("", "## Checklist", "")
     for item in drill.checklist:
         yield f"- {_TICKS[item.ticked]} **{item.text}**: {escaped(item.evidence)}"
@@ -62,6 +63,14 @@ def _cost(cost: Cost) -> Iterator[str]:
         rows.append(("disk", size(cost.bytes)))
     yield from table(("what", "how much"), rows)
     yield from ("", escaped(cost.how))
+
+
+def _locks(acts: Iterable[ActResult]) -> Iterator[tuple[str, ...]]:
+    """What each step of the first way up took."""
+    for act in acts:
+        for step in act.steps if act.slug == "upgrade" else ():
+            for part in step.parts:
+                yield f"{step.revision} {part.name}", f"{part.seconds:.1f} s", part.lock, part.blocks
 
 
 def _timeline(acts: Iterable[ActResult]) -> Iterator[tuple[str, ...]]:

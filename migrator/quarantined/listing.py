@@ -62,7 +62,7 @@ def entries(
             .group_by(*by)
             .order_by(first, *by)
         )
-        size = dialect.table(connection, holding.mirror.name).bytes
+        size = dialect.bytes_taken(connection, holding.mirror.name)
         listed.extend(
             Entry(
                 str(holding.reference),

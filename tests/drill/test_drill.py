@@ -99,6 +99,12 @@ def test_the_page_and_the_markdown_begin_with_the_verdict(database: Database, tm
     result = hold(database, ini=environment(tmp_path, (SWEEP, RESTORE)))
 
     page, text = to_html(result), to_markdown(result)
+    assert "| step | took | lock | keeps waiting |" in text
+    upgrade = result.act("upgrade")
+    assert upgrade is not None
+    for part in (part for step in upgrade.steps for part in step.parts):
+        assert part.lock in page
+        assert f"{part.name} | " in text
 
     assert text.startswith(f"# {result.verdict}")
     assert f"<title>{result.verdict}</title>" in page
