@@ -101,7 +101,7 @@ def in_batches(
     pause = context.sessions.settings.pause_ms / 1000
     with context.sessions.work() as connection:
         goal = waiting(connection, mirror, (action,), only)
-        tell = _Telling(context, connection, goal)
+        tell = Telling(context, connection, goal)
         past: int | None = None
 
         def left() -> str:
@@ -130,7 +130,7 @@ def in_batches(
     return total
 
 
-class _Telling:
+class Telling:
     """How far a run's step is, in the words that `migrator status` reads. A step takes several loops; what
     those before have brought back counts as done."""
 

@@ -23,7 +23,6 @@ from migrator.connect import connect
 from migrator.errors import UsageError
 from migrator.quarantined.holdings import Selection, holdings, parse_key
 from migrator.sessions import Sessions
-from migrator.settings import resolve
 
 F = TypeVar("F", bound=Callable[..., Any])
 STATES = ("held", "conflict", "restored", "healed", "superseded")
@@ -303,6 +302,7 @@ def restore_(
 @click.option(
     "--even-if-needed", is_flag=True, help="Also rows without which the migration cannot be rolled back."
 )
+@settings_option
 def purge_(
     url: str | None,
     config: Path | None,
@@ -314,23 +314,27 @@ def purge_(
     everything: bool,
     yes: bool,
     even_if_needed: bool,
+    words: tuple[str, ...],
 ) -> None:
     """Remove copies for good, by age, run, reference or state.
 
-    Refuses while a downgrade could still need them, unless --even-if-needed is given.
+    Refuses while a downgrade could still need them, unless --even-if-needed is given. Works in batches, and
+    is paused, stopped and gone on with as a restore.
 
     \b
     Examples:
       migrator quarantine purge --older-than 90d
       migrator quarantine purge --state restored --state healed --yes
     """
+    from migrator.arguments import settings_said
+    from migrator.progress import telling
     from migrator.quarantined.purge import doomed, purge, refuse_needed
 
     if not (references or runs or states or kinds or older_than or everything):
         raise UsageError("Which rows?", hint="Say --older-than 90d, name a --run, or say --all.")
     before = _before(older_than) if older_than else None
-    selection = Selection(references, runs, states, kinds, before=before)
-    with connect(resolve_url(url, config)) as engine, closing(Sessions.of(engine, resolve())) as sessions:
+    selection, settings = Selection(references, runs, states, kinds, before=before), settings_said(words)
+    with connect(resolve_url(url, config)) as engine, closing(Sessions.of(engine, settings)) as sessions:
         with sessions.open() as connection:
             what = doomed(connection, selection)
         if not even_if_needed:
@@ -339,7 +343,8 @@ def purge_(
             gone = what.needed + what.lost
             only = f", {gone:,} of which exist nowhere else" if gone else ""
             click.confirm(f"Remove {what.rows:,} row(s) for good{only}?", abort=True, err=True)
-        done = purge(sessions, selection)
+        with telling(settings.log) as told:
+            done = purge(sessions, selection, progress=told)
     click.echo(f"{done.rows} row(s) purged.")
     for name in done.dropped:
         click.echo(f"{name} is empty now and was dropped.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,16 +10,20 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from migrator import lock
+from migrator.batches import BatchSize
+from migrator.context import Context, Progress, Silent
 from migrator.errors import Refused
+from migrator.operate import translate
 from migrator.plainsql import number_sql
 from migrator.quarantine import HEALED, ID, RESTORED, STATE, SUPERSEDED
 from migrator.quarantined.holdings import Holding, Selection, holdings, nothing_selected
 from migrator.quarantined.restoring import drop_settled
+from migrator.quarantined.run import PURGE, by_hand
+from migrator.restore import Restored, Telling
 from migrator.sessions import Sessions
 
 #: Rows whose copy has served: they are back, or the application's version stands.
 SETTLED = (RESTORED, HEALED, SUPERSEDED)
-_BATCH = 5000
 
 
 @dataclass(frozen=True)
@@ -83,31 +88,53 @@ def refuse_needed(what: Doomed) -> None:
         )
 
 
-def purge(sessions: Sessions, selection: Selection) -> Purged:
-    """Remove the selected rows, in batches, under the run lock.
+def purge(sessions: Sessions, selection: Selection, *, progress: Progress | None = None) -> Purged:
+    """Remove the selected rows, in batches, under the run lock, with the settings, throttles and stops of a
+    sweep. Killed anywhere, the same call goes on.
 
     Raises:
+        UsageError: there is no quarantine.
         RunLocked: a run is at work.
+        Interrupted, Stopped: stopped after a batch.
     """
-    total = 0
-    with lock.hold(sessions) as check:
-        with sessions.work() as connection:
-            found = holdings(connection, selection.references)
-            for holding in found:
-                while ids := _page(connection, holding, selection):
-                    check()
-                    clause = holding.mirror.clause
-                    with sessions.dialect.transaction(connection):
-                        gone = sa.delete(clause).where(clause.c[ID].in_([number_sql(one) for one in ids]))
-                        total += connection.execute(gone).rowcount
-        with sessions.open() as connection:
-            return Purged(total, drop_settled(connection, sessions.dialect, found))
+    try:
+        with lock.hold(sessions) as check:
+            with sessions.open() as connection:
+                found = holdings(connection, selection.references)
+            if not found:
+                raise nothing_selected(found)
+            with by_hand(sessions, PURGE, found[0].reference, check, progress or Silent()) as context:
+                total = sum(_removed(context, holding, selection) for holding in found)
+            with sessions.open() as connection:
+                return Purged(total, drop_settled(connection, sessions.dialect, found))
+    except sa.exc.DBAPIError as error:
+        raise translate(sessions.dialect.verdict(error), error) from error
 
 
-def _page(connection: Connection, holding: Holding, selection: Selection) -> list[int]:
+def _removed(context: Context, holding: Holding, selection: Selection) -> int:
+    """What is selected of one mirror. Nobody but us works in it, so no lock is waited for."""
+    settings, clause = context.sessions.settings, holding.mirror.clause
+    total, size = 0, BatchSize.of(settings)
+    with context.sessions.work() as connection:
+        goal = _count(connection, holding, selection)
+        tell = Telling(context, connection, goal)
+        while ids := _page(connection, holding, selection, size.rows):
+            context.check()
+            began = time.monotonic()
+            with context.dialect.transaction(connection):
+                gone = sa.delete(clause).where(clause.c[ID].in_([number_sql(one) for one in ids]))
+                total += connection.execute(gone).rowcount
+                tell.in_journal(Restored(total))
+            size = size.after(len(ids), time.monotonic() - began)
+            context.progress.rows(f"purge {holding.mirror.name}", total, goal)
+            time.sleep(settings.pause_ms / 1000)
+    return total
+
+
+def _page(connection: Connection, holding: Holding, selection: Selection, rows: int) -> list[int]:
     clause = holding.mirror.clause
     query = sa.select(clause.c[ID]).where(*selection.where(holding.mirror, clause))
-    return [int(one) for one in connection.execute(query.order_by(clause.c[ID]).limit(_BATCH)).scalars()]
+    return [int(one) for one in connection.execute(query.order_by(clause.c[ID]).limit(rows)).scalars()]
 
 
 def _count(connection: Connection, holding: Holding, selection: Selection, states: Sequence[str] = ()) -> int:

@@ -27,7 +27,7 @@ from migrator.predicate import none_null, parent_exists
 from migrator.quarantine import CHANGED, CREATED, DELETED, ID, SUPERSEDED, Mirror
 from migrator.quarantined.conflicts import Conflict, conflicts, count
 from migrator.quarantined.holdings import Holding, Selection, holdings, nothing_selected
-from migrator.quarantined.run import by_hand
+from migrator.quarantined.run import PUT_BACK, by_hand
 from migrator.reference import TableName
 from migrator.restore import mark, restore_mirror, waiting
 from migrator.restore_all import remove_parents, remove_sentinels, removed_back
@@ -102,7 +102,7 @@ def restore(
                         raise nothing_selected(found)
                     return Outcome(dropped=dropped)
                 guards = {of.mirror.name: _guard(connection, sessions.dialect, of) for of in found}
-            with by_hand(sessions, found[0].reference, check, told) as context:
+            with by_hand(sessions, PUT_BACK, found[0].reference, check, told) as context:
                 work = _Work(context, selection, found, guards, leave_out)
                 outcome = work.all_of_it(on_conflict, limit)
             with sessions.open() as connection:

@@ -12,8 +12,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -131,9 +131,12 @@ def test_killed_after_its_last_batch_it_says_that_all_is_back(database: Database
 
 # -- stopped and paused ----------------------------------------------------------------------------
 @contextmanager
-def restoring(database: Database) -> Iterator[subprocess.Popen[str]]:
-    """A slow restore, one row to a batch, in its middle; ended with the `with` where it still runs."""
-    words = ["quarantine", "restore", "--all", "--url", database.url, "-x", "batch_size=1"]
+def at_work(
+    database: Database, *verb: str, until: Callable[[Database], bool]
+) -> Iterator[subprocess.Popen[str]]:
+    """A slow verb of the quarantine, one row to a batch, in its middle; ended with the `with` where it still
+    runs."""
+    words = ["quarantine", *verb, "--all", "--url", database.url, "-x", "batch_size=1"]
     words += ["-x", "batch_floor=1", "-x", "batch_ceiling=1", "-x", "pause_ms=400"]
     with subprocess.Popen(
         [str(Path(sys.executable).parent / "migrator"), *words],
@@ -145,10 +148,15 @@ def restoring(database: Database) -> Iterator[subprocess.Popen[str]]:
         text=True,
     ) as process:
         try:
-            wait_until(lambda: back(database) >= 2, process)
+            wait_until(lambda: until(database), process)
             yield process
         finally:
             process.kill()
+
+
+def restoring(database: Database) -> AbstractContextManager[subprocess.Popen[str]]:
+    """A slow restore."""
+    return at_work(database, "restore", until=lambda database: back(database) >= 2)
 
 
 def back(database: Database) -> int:
@@ -217,6 +225,22 @@ def test_another_process_pauses_it_and_is_refused_itself(database: Database, run
     assert process.returncode == 0, error
     assert "row(s) restored" in out
     assert back(database) == 9
+
+
+@pytest.mark.engines("sqlite", "postgresql-18", "mysql")
+def test_a_purge_is_stopped_and_gone_on_with(database: Database, running: Nursery) -> None:
+    """After a batch, with a line that says how; what is left is what the same command removes."""
+    swept(database, running)
+    restore(running, database).check()
+    with at_work(database, "purge", "--yes", until=lambda database: back(database) <= 7) as process:
+        process.send_signal(signal.SIGTERM)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 5, error
+    assert "SIGTERM stopped the purge of post.user_id -> user.id after a batch" in error
+    assert "It goes on with: migrator quarantine purge --yes --all" in error
+    assert 0 < back(database) <= 7
+    done = migrator("quarantine", "purge", "--yes", "--all", "--url", database.url)
+    assert (done.code, back(database)) == (0, 0)
 
 
 # -- settings --------------------------------------------------------------------------------------
