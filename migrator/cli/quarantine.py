@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,7 +25,6 @@ from migrator.sessions import Sessions
 F = TypeVar("F", bound=Callable[..., Any])
 STATES = ("held", "conflict", "restored", "healed", "superseded")
 KINDS = ("null", "partial", "dangling", "dependant")
-_UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def selection_options(command: F) -> F:
@@ -328,11 +325,11 @@ def purge_(
     """
     from migrator.arguments import settings_said
     from migrator.progress import telling
-    from migrator.quarantined.purge import doomed, purge, refuse_needed
+    from migrator.quarantined.purge import before_age, doomed, purge, refuse_needed
 
     if not (references or runs or states or kinds or older_than or everything):
         raise UsageError("Which rows?", hint="Say --older-than 90d, name a --run, or say --all.")
-    before = _before(older_than) if older_than else None
+    before = before_age(older_than) if older_than else None
     selection, settings = Selection(references, runs, states, kinds, before=before), settings_said(words)
     with connect(resolve_url(url, config)) as engine, closing(Sessions.of(engine, settings)) as sessions:
         with sessions.open() as connection:
@@ -348,11 +345,3 @@ def purge_(
     click.echo(f"{done.rows} row(s) purged.")
     for name in done.dropped:
         click.echo(f"{name} is empty now and was dropped.")
-
-
-def _before(text: str) -> str:
-    match = re.fullmatch(r"(\d+)\s*([mhdw])", text.strip().lower())
-    if match is None:
-        raise UsageError(f"{text!r} is no age.", hint="Write it as 30d, 12h, 2w or 90m.")
-    then = datetime.now(UTC) - timedelta(seconds=int(match[1]) * _UNITS[match[2]])
-    return then.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

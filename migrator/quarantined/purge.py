@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -12,7 +14,7 @@ from sqlalchemy.engine import Connection
 from migrator import lock
 from migrator.batches import BatchSize
 from migrator.context import Context, Progress, Silent
-from migrator.errors import Refused
+from migrator.errors import Refused, UsageError
 from migrator.operate import translate
 from migrator.plainsql import number_sql
 from migrator.quarantine import HEALED, ID, RESTORED, STATE, SUPERSEDED
@@ -24,6 +26,7 @@ from migrator.sessions import Sessions
 
 #: Rows whose copy has served: they are back, or the application's version stands.
 SETTLED = (RESTORED, HEALED, SUPERSEDED)
+_UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,19 @@ class Purged:
 
     rows: int
     dropped: tuple[str, ...]
+
+
+def before_age(text: str) -> str:
+    """The moment that was an age ago, as the journal writes times.
+
+    Raises:
+        UsageError: `text` is not like 30d, 12h, 2w or 90m.
+    """
+    match = re.fullmatch(r"(\d+)\s*([mhdw])", text.strip().lower())
+    if match is None:
+        raise UsageError(f"{text!r} is no age.", hint="Write it as 30d, 12h, 2w or 90m.")
+    then = datetime.now(UTC) - timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+    return then.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def doomed(connection: Connection, selection: Selection) -> Doomed:
