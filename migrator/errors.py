@@ -13,6 +13,7 @@
     |   `-- PolicyChanged             4   a run is resumed with another policy
     |-- Interrupted                   5   stopped half-way; the same command goes on
     |   |-- LockNotObtained           5   a lock could not be had within its bound
+    |   |-- Terminated              5   stopped by SIGTERM, after the batch
     |   `-- Stopped                 130   stopped by Ctrl-C, after the batch
     |-- ConnectionFailed              1   the server cannot be reached or says no
     `-- StepFailed                    1   a statement failed, or did not do what it said
@@ -99,6 +100,10 @@ class Interrupted(MigratorError):
 
 class LockNotObtained(Interrupted):
     """A lock could not be had within its bound; the blockers are named."""
+
+
+class Terminated(Interrupted):
+    """SIGTERM: stopped after the batch; the same command goes on from there."""
 
 
 class Stopped(Interrupted):

@@ -21,7 +21,7 @@ from types import FrameType
 
 from migrator import journal
 from migrator.context import Progress
-from migrator.errors import Interrupted, Stopped
+from migrator.errors import Stopped, Terminated
 from migrator.journal import Run
 from migrator.sessions import Sessions
 from migrator.throttle import Throttle
@@ -90,7 +90,7 @@ class Gate:
         """Return when the run may go on.
 
         Raises:
-            Stopped, Interrupted: a signal has come; the message holds the command that goes on.
+            Stopped, Terminated: a signal has come; the message holds the command that goes on.
             PreflightRefused: on the first call: a throttle that is set cannot be read.
         """
         self.signalled()
@@ -136,7 +136,7 @@ class Gate:
         what = f"the {self.run.operation} of {self.run.reference} after a batch; nothing is half done."
         if self.stop.signal == signal.SIGINT:
             raise Stopped(f"Ctrl-C stopped {what}", hint=f"It goes on with: {resume_command()}")
-        raise Interrupted(f"SIGTERM stopped {what}", hint=f"It goes on with: {resume_command()}")
+        raise Terminated(f"SIGTERM stopped {what}", hint=f"It goes on with: {resume_command()}")
 
 
 def resume_command() -> str:

@@ -24,7 +24,7 @@ from migrator.drill.model import ActResult, Drill, Place
 from migrator.drill.sample import Sampling
 from migrator.drill.stage import Stage, Wishes
 from migrator.drill.staging import check_staging
-from migrator.errors import StepFailed, UsageError
+from migrator.errors import StepFailed, Stopped, Terminated, UsageError
 from migrator.fingerprint import Fingerprint
 from migrator.report.build import database_info, now
 from migrator.report.model import DatabaseInfo
@@ -186,6 +186,9 @@ def _played(act: Act, stage: Stage, notes: tuple[str, ...]) -> ActResult:
     began = time.monotonic()
     try:
         outcome = act.play(stage)
+    except (Stopped, Terminated) as error:
+        # Somebody wants the drill to end, not to hear how its next act goes.
+        raise KeyboardInterrupt from error
     except Exception as error:
         if os.environ.get("MIGRATOR_DEBUG"):
             raise
