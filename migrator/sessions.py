@@ -79,13 +79,14 @@ class Sessions:
     @contextmanager
     def open(self) -> Iterator[Connection]:
         """The connection for the catalog and the journal, in autocommit mode: one for all of a run, made
-        anew when it was lost. Nothing is ever set on it, and it is in no transaction between two
-        statements, so that it holds nothing that anyone could wait for."""
+        anew when it was lost. It is in no transaction between two statements, so that it holds nothing that
+        anyone could wait for."""
         if not self.steady.answers():
             self.close()
             connection = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
             connection.detach()
             self.steady.connection = connection
+            self.dialect.greet(connection)
         assert self.steady.connection is not None
         try:
             yield self.steady.connection
@@ -99,6 +100,7 @@ class Sessions:
         try:
             connection = connection.execution_options(isolation_level="AUTOCOMMIT")
             connection.detach()
+            self.dialect.greet(connection)
             yield connection
         finally:
             connection.close()

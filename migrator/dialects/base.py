@@ -187,6 +187,10 @@ class Dialect:
         with connection.begin():
             yield connection
 
+    def greet(self, connection: Connection) -> None:
+        """Undo in a new session of ours, in autocommit mode, what the server sets for everybody's and would
+        falsify an answer or refuse a statement."""
+
     def prepare(self, connection: Connection, settings: Settings) -> None:
         """Session settings for a connection that sweeps or restores; the connection is closed,
         not pooled, afterwards."""

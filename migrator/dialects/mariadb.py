@@ -15,6 +15,7 @@ class MariaDB(MySQL):
     """As MySQL, with the parent fenced: with the checks off, MariaDB's ALTER takes no lock on it."""
 
     family: Literal["mysql", "mariadb"] = "mariadb"
+    time_limit: ClassVar[str] = "max_statement_time"
 
     #: A long IN list is not to become a subquery, nor a long OR to be cut short; and a transaction is not
     #: to fail (1020) because another changed a row after our snapshot.

@@ -30,6 +30,8 @@ class MySQL(Dialect):
 
     family: Literal["mysql", "mariadb"] = "mysql"
     looks_later = True
+    #: How the server calls the bound of a statement's time.
+    time_limit: ClassVar[str] = "max_execution_time"
 
     #: Settings of a session that looks up thousands of keys, where the server has them. 0 is no limit: above
     #: the default one (8 MB) the server silently reads the whole table instead of the ranges.
@@ -73,16 +75,21 @@ class MySQL(Dialect):
         yield from unchecked_sessions(locks.unchecked(connection), facts)
 
     # -- sessions ------------------------------------------------------------------------------
+    def greet(self, connection: Connection) -> None:
+        """No limit of rows or of time, and no transaction that begins by itself."""
+        sessions.execute(connection, sessions.whole_answers(self.time_limit))
+
     @contextmanager
     def read_only(self, connection: Connection) -> Iterator[Connection]:
         """REPEATABLE READ, its snapshot taken at once, READ ONLY by the server's word."""
-        with sessions.read_only(connection):
+        with sessions.read_only(connection, sessions.whole_answers(self.time_limit)):
             yield connection
 
     def prepare(self, connection: Connection, settings: Settings) -> None:
         """READ COMMITTED, strict, in UTC: at REPEATABLE READ a batch locks every row it looks at. In
         autocommit mode, so that what is read between two batches opens no transaction."""
         connection.execution_options(isolation_level="AUTOCOMMIT")
+        self.greet(connection)
         seconds = sessions.short_seconds(settings)
         sessions.set_up(connection, sessions.session_settings(connection, seconds, self.session))
 

@@ -145,6 +145,8 @@ def _actions(facts: Facts) -> Iterator[Problem]:
             if reference.nullable is False
             else f"Use another action, or let {child.name}.{hard[0]} be NULL.",
         )
+    elif not reference.nullable:
+        yield from _set_null_by_another(facts)
     if "SET DEFAULT" in actions:
         yield Problem(
             "refuse",
@@ -159,6 +161,20 @@ def _actions(facts: Facts) -> Iterator[Problem]:
                 "not-supported",
                 f"{reference} is {what}, which this server accepts and ignores, or does not know.",
                 f"Leave {what} out of the reference.",
+            )
+
+
+def _set_null_by_another(facts: Facts) -> Iterator[Problem]:
+    """A key to some other table, on a column that is to be NOT NULL: the rebuild would be refused (1830)."""
+    reference, child = facts.reference, facts.child
+    for key in child.foreign_keys:
+        shared = [name for name in reference.columns if name in key.columns and child.column(name).nullable]
+        if shared and "SET NULL" in (key.on_delete, key.on_update):
+            yield Problem(
+                "refuse",
+                "set-null-not-null",
+                f"{child.name}.{shared[0]} cannot be NOT NULL while {key.name} sets it to NULL (1830).",
+                f"Declare {reference} nullable, or give {key.name} another action.",
             )
 
 

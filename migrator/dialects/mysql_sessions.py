@@ -34,6 +34,16 @@ MODES = (
     "ERROR_FOR_DIVISION_BY_ZERO",
 )
 
+# What a server or an account may set for every session, and which would cut our answers short, refuse our
+# statements or begin transactions of its own. DEFAULT would mean the server's value, not the compiled one.
+_WHOLE_ANSWERS = {
+    "sql_select_limit": "18446744073709551615",
+    "sql_big_selects": "1",
+    "sql_safe_updates": "0",
+    "sql_auto_is_null": "0",
+    "completion_type": "0",
+}
+
 _LOCK_WAIT, _KILLED = 1205, 1317
 
 # The rebuild's last moment wants EXCLUSIVE, and everybody queues behind it: the longer it has worked, the
@@ -128,14 +138,23 @@ def assignments(mode: str, lock_seconds: int) -> dict[str, str]:
         "sql_mode": f"'{mode}'",
         "foreign_key_checks": "1",
         "unique_checks": "1",
-        "sql_safe_updates": "0",
-        "sql_select_limit": "DEFAULT",
+        **_WHOLE_ANSWERS,
         "time_zone": "'+00:00'",
         "lock_wait_timeout": str(lock_seconds),
         "innodb_lock_wait_timeout": str(lock_seconds),
         # An operator may pause a sweep for long; hosted servers cut idle sessions after minutes.
         "wait_timeout": "86400",
     }
+
+
+def whole_answers(limit: str) -> str:
+    """The statement with which every session of ours begins, whatever it is for.
+
+    Args:
+        limit: the server's name for the bound of a statement's time.
+    """
+    values = _WHOLE_ANSWERS | {limit: "0"}
+    return "SET " + ", ".join(f"SESSION {name} = {value}" for name, value in values.items())
 
 
 def session_settings(connection: Connection, lock_seconds: int, more: Mapping[str, str]) -> tuple[str, ...]:
@@ -169,10 +188,10 @@ def set_up(connection: Connection, settings: Sequence[str]) -> None:
 
 
 @contextmanager
-def read_only(connection: Connection) -> Iterator[None]:
-    """One consistent snapshot in which nothing can be written."""
+def read_only(connection: Connection, settings: str) -> Iterator[None]:
+    """One consistent snapshot in which nothing can be written; the settings are made before it begins."""
     start = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"
-    with _begun(connection, "REPEATABLE READ", start, keep=False):
+    with _begun(connection, "REPEATABLE READ", start, keep=False, before=(settings,)):
         yield
 
 
@@ -184,20 +203,22 @@ def transaction(connection: Connection) -> Iterator[None]:
 
 
 @contextmanager
-def _begun(connection: Connection, isolation: str, start: str, *, keep: bool) -> Iterator[None]:
+def _begun(
+    connection: Connection, isolation: str, start: str, *, keep: bool, before: tuple[str, ...] = ()
+) -> Iterator[None]:
     """A transaction, in autocommit mode one of our own making. The level is of this transaction alone,
     so nothing is left behind on a connection that goes back to a pool."""
-    level = f"SET TRANSACTION ISOLATION LEVEL {isolation}"
+    opening = (*before, f"SET TRANSACTION ISOLATION LEVEL {isolation}", start)
     if not is_autocommit(connection):
         with connection.begin() as outer:
-            execute(connection, level)
-            execute(connection, start)
+            for statement in opening:
+                execute(connection, statement)
             yield
             if not keep:
                 outer.rollback()
         return
-    execute(connection, level)
-    execute(connection, start)
+    for statement in opening:
+        execute(connection, statement)
     try:
         yield
     except BaseException:

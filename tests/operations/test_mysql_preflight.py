@@ -157,6 +157,19 @@ def test_what_the_server_does_not_have_is_refused(
     assert slug in [problem.slug for problem in Desk.at(database, USER, post()).preflight(reference)]
 
 
+@pytest.mark.parametrize("event", ["DELETE", "UPDATE"])
+def test_another_key_that_sets_the_column_to_null_is_refused(database: Database, event: str) -> None:
+    """1830 at the very end otherwise: it refers to some other table, by this column among others."""
+    member = "CREATE TABLE member (team int, id int, PRIMARY KEY (team, id))"
+    key = f"CONSTRAINT fm FOREIGN KEY (team, user_id) REFERENCES member (team, id) ON {event} SET NULL"
+    desk = Desk.at(database, USER, member, post(more=f", team int, {key}"))
+    (problem,) = desk.preflight()
+    assert problem.slug == "set-null-not-null"
+    assert "fm" in problem.message
+    assert desk.fails("ALTER TABLE post MODIFY user_id int NOT NULL, ALGORITHM=INPLACE, LOCK=NONE") == 1830
+    assert desk.preflight(replace(REFERENCE, nullable=True)) == []
+
+
 def test_a_key_that_differs_is_refused_and_an_equal_one_adopted(database: Database) -> None:
     """By its actions; NO ACTION and RESTRICT are one to InnoDB."""
     desk = Desk.at(database, USER, post(), ADD + " ON DELETE CASCADE")

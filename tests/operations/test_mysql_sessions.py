@@ -11,9 +11,12 @@ from sqlalchemy.engine import Connection
 from migrator.dialects.base import Verdict
 from migrator.dialects.mysql_sessions import error_number, execute
 from migrator.plan import Sql, Step
+from migrator.policy import Backfill, Delete
 from migrator.predicate import table_clause
 from migrator.reference import TableName
-from tests.operations.mysql_desk import BLOG, Desk
+from migrator.sessions import Sessions
+from tests.operations.lifecycle import DOWN, UP, assert_same, picture, run
+from tests.operations.mysql_desk import BLOG, REFERENCE, Desk
 from tests.servers.database import Database
 
 pytestmark = pytest.mark.engines("mysql", "mariadb", "mariadb-10.11")
@@ -57,6 +60,43 @@ def test_a_batch_session_is_strict_in_utc_and_at_read_committed(database: Databa
             execute(connection, "UPDATE post SET title = 'x' WHERE id = 1")
             level = "tx_isolation" if desk.mariadb and database.version < (11, 1) else "transaction_isolation"
             assert connection.exec_driver_sql(f"SELECT @@{level}").scalar() == "READ-COMMITTED"
+
+
+def test_what_every_session_is_set_to_falsifies_nothing(database: Database) -> None:
+    """A server or an account may cut answers short, refuse statements, begin transactions by itself and store
+    tables where nothing is undone: the way there and back is the same."""
+    desk = Desk.at(database, *BLOG, "INSERT INTO post (id, user_id) VALUES (90, 99), (91, NULL), (92, 98)")
+    start = picture(database)
+    hostile = (
+        "SET SESSION sql_select_limit = 2, SESSION max_join_size = 5, SESSION sql_big_selects = 0, "
+        "SESSION sql_safe_updates = 1, SESSION completion_type = 'CHAIN', SESSION sql_auto_is_null = 1, "
+        "SESSION foreign_key_checks = 0, SESSION default_storage_engine = 'MyISAM'"
+    )
+    engine = sa.create_engine(database.url, poolclass=sa.NullPool, connect_args={"init_command": hostile})
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT @@default_storage_engine").scalar() == "MyISAM"
+    run(engine, UP, REFERENCE, Backfill(to=1), Delete())
+    engines = "SELECT DISTINCT engine FROM information_schema.tables WHERE table_schema = DATABASE()"
+    assert desk.rows(engines) == [("InnoDB",)]
+    assert desk.facts().not_null
+    run(engine, DOWN, REFERENCE)
+    assert_same(start, picture(database))
+
+
+def test_no_session_of_ours_has_a_limit_of_time(database: Database) -> None:
+    """A count of everything takes as long as it takes; what the server allows others is put aside."""
+    desk = Desk.at(database, *BLOG)
+    limit = "max_statement_time" if desk.mariadb else "max_execution_time"
+    init = {"init_command": f"SET SESSION {limit} = 60"}
+    engine = sa.create_engine(database.url, poolclass=sa.NullPool, connect_args=init)
+    asked = f"SELECT @@{limit}"
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql(asked).scalar() == 60
+    sessions = Sessions.of(engine)
+    for opened in (sessions.open, sessions.fresh, sessions.work, sessions.read):
+        with opened() as connection:
+            assert connection.exec_driver_sql(asked).scalar() == 0, opened
+    sessions.close()
 
 
 def test_a_batch_is_one_transaction(database: Database) -> None:
