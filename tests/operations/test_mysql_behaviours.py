@@ -208,6 +208,21 @@ def test_behind_a_key_who_writes_a_parent_holds_the_child_too(database: Database
         desk.attempt(step)
 
 
+def test_behind_a_key_writers_of_one_parent_wait_for_each_other(database: Database) -> None:
+    """An open INSERT of a child holds up an UPDATE of its parent's row, of whatever column, and the other way
+    about: what the application feels of the key from then on."""
+    desk = Desk.at(database, *BLOG)
+    desk.enforce()
+    impatient = "SET SESSION innodb_lock_wait_timeout = 1"
+    child, parent = "INSERT INTO post (user_id) VALUES (3)", "UPDATE user SET name = 'x' WHERE id = 3"
+    with desk.transaction(child):
+        assert answer(desk, impatient, parent) == 1205
+        desk.sql("UPDATE user SET name = 'x' WHERE id = 4")
+    with desk.transaction(parent):
+        assert answer(desk, impatient, child) == 1205
+        desk.sql("INSERT INTO post (user_id) VALUES (4)")
+
+
 def test_a_fence_needs_both_tables(database: Database) -> None:
     """1100 on MySQL where the child alone is locked; MariaDB looks at no parent while the checks are off."""
     desk = Desk.at(database, *BLOG, INDEX)
