@@ -1,7 +1,7 @@
 """How much to take at a time. Knows nothing of foreign keys.
 
-The size follows a moving average toward a target time, grows slowly, halves when a lock could not be
-had, and stays between a floor and a ceiling (Synapse's background updates do the like).
+The size follows a moving average toward a target time, grows slowly once it is near, halves when a lock could
+not be had, and stays between a floor and a ceiling (Synapse's background updates do the like).
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from migrator.settings import Settings
 # Weight of the newest batch in the moving average; growth per batch is capped, shrinking is not.
 _WEIGHT = 0.4
 _GROWTH = 1.2
+# A batch that took less than this share of the target is far from it, and the next may be twice as large.
+_FAR = 0.25
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class BatchSize:
         floor, ceiling: its bounds.
         target: how long a batch should take, in seconds.
         rate: rows per second, a moving average; 0 before the first batch.
-        growth: the largest factor by which the size may grow from one batch to the next.
+        growth: the largest factor by which the size may grow from one batch to the next; 2 at least, while
+            it is far from the target.
     """
 
     rows: int
@@ -47,7 +50,8 @@ class BatchSize:
             return self
         newest = rows / max(seconds, 1e-6)
         rate = newest if not self.rate else _WEIGHT * newest + (1 - _WEIGHT) * self.rate
-        wanted = min(int(rate * self.target), int(self.rows * self.growth) + 1)
+        growth = max(self.growth, 2.0) if seconds < _FAR * self.target else self.growth
+        wanted = min(int(rate * self.target), int(self.rows * growth) + 1)
         return replace(self, rows=self._bounded(wanted), rate=rate)
 
     def halved(self) -> BatchSize:

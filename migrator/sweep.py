@@ -8,6 +8,7 @@ done. A row that the application changed since the scan is looked at again, neve
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -176,10 +177,11 @@ def _settle_all(
     settings = context.sessions.settings
     size = BatchSize.of(settings)
     goal = sum(worklist.counts(connection).values())
-    seen = 0
+    seen, ended = 0, -math.inf
     for skip_locked in (True, False):
         after, failures = 0, 0
         while entries := worklist.page(connection, after, size.rows):
+            _rest_since(ended, settings.pause_ms / 1000)
             context.check()
             began = time.monotonic()
             try:
@@ -215,11 +217,18 @@ def _settle_all(
             failures = 0
             after = entries[-1][0]
             seen += len(entries)
-            size = size.after(len(entries), time.monotonic() - began)
+            ended = time.monotonic()
+            size = size.after(len(entries), ended - began)
             context.progress.rows(f"sweep {context.reference}", min(seen, goal), goal)
-            if settings.pause_ms:
-                time.sleep(settings.pause_ms / 1000)
     return detail
+
+
+def _rest_since(ended: float, pause: float) -> None:
+    """Leave others so many seconds between two batches. What we did meanwhile, reading the list, is part of
+    them: no row was held."""
+    left = ended + pause - time.monotonic()
+    if pause and left > 0:
+        time.sleep(left)
 
 
 def _left(connection: Connection, worklist: Worklist) -> int:
