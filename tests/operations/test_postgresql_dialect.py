@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
+from migrator.policy import Delete
 from migrator.reference import Reference, TableName
+from tests.operations.lifecycle import FAST, run
 from tests.operations.postgresql_desk import BLOG, REFERENCE, Desk
 from tests.servers.database import Database
 
@@ -302,3 +306,32 @@ def test_an_attempt_at_the_index_clears_away_what_the_one_before_left(database: 
         desk.value(f"SELECT indisunique FROM pg_index WHERE indexrelid = '{REFERENCE.index_name}'::regclass")
         is False
     )
+
+
+@pytest.mark.parametrize(("scan_rows", "windows"), [(0, False), (50, True)], ids=["by size", "as stated"])
+def test_a_table_of_moderate_size_is_scanned_in_one_go(
+    database: Database, scan_rows: int, windows: bool
+) -> None:
+    """Once the server knows how large it is, and unless windows were asked for; the same rows are found."""
+    orphans = "INSERT INTO post VALUES (901, 99, 'dangling'), (902, NULL, 'null')"
+    desk = Desk.at(database, *BLOG, orphans, "ANALYZE post")
+    ends: list[str] = []
+
+    def listen(_connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
+        if " OFFSET " in statement:
+            ends.append(statement)
+
+    sa.event.listen(desk.engine, "before_cursor_execute", listen)
+    try:
+        counted = run(
+            desk.engine,
+            ("sweep",),
+            REFERENCE,
+            Delete(),
+            Delete(),
+            settings=replace(FAST, scan_rows=scan_rows),
+        )
+    finally:
+        sa.event.remove(desk.engine, "before_cursor_execute", listen)
+    assert (counted[0]["rows"], counted[0]["found"]) == (202, 2)
+    assert bool(ends) is windows
