@@ -258,6 +258,8 @@ def _rebuild(facts: Facts) -> Iterator[Problem]:
             "would rebuild it with its writers blocked.",
             "Drop it for the time (and add it again afterwards), or declare the reference nullable.",
         )
+    if facts.server.family == "mariadb":
+        yield from _not_null_on_mariadb(facts)
     for name in facts.reference.columns:
         if child.column(name).nullable and name in child.extra["no_default"]:
             yield Problem(
@@ -267,3 +269,29 @@ def _rebuild(facts: Facts) -> Iterator[Problem]:
                 "DEFAULT NULL, which this server's MODIFY implies.",
                 f"After a downgrade: ALTER TABLE {table_sql(child.name)} ALTER {quote(name)} DROP DEFAULT;",
             )
+
+
+def _not_null_on_mariadb(facts: Facts) -> Iterator[Problem]:
+    """What its MODIFY refuses at the very end, or makes something else of that no way back can know."""
+    child = facts.child
+    for name in facts.reference.columns:
+        column, default = child.column(name), f"ALTER {quote(name)} SET DEFAULT ..."
+        if not column.nullable:
+            continue
+        if column.invisible and column.default is None:  # 4108
+            why, fix = "it is invisible and has no default (4108)", default
+        elif column.type.lower().startswith("timestamp"):  # 1846
+            why, fix = (
+                "NULL in a TIMESTAMP would become the time of the rebuild (1846)",
+                "MODIFY it to DATETIME",
+            )
+        elif column.on_update_now and column.default is None:
+            why, fix = "with ON UPDATE and no default it would be left a zero date for one", default
+        else:
+            continue
+        yield Problem(
+            "refuse",
+            "rebuild-refused",
+            f"{child.name}.{name} cannot be made NOT NULL in place: {why}.",
+            f"ALTER TABLE {table_sql(child.name)} {fix}, or declare the reference nullable.",
+        )

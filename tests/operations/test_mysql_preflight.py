@@ -157,6 +157,26 @@ def test_what_the_server_does_not_have_is_refused(
     assert slug in [problem.slug for problem in Desk.at(database, USER, post()).preflight(reference)]
 
 
+@pytest.mark.parametrize(
+    ("parent", "column"),
+    [
+        ("int", "int INVISIBLE"),
+        ("timestamp", "timestamp NULL DEFAULT NULL"),
+        ("datetime(6)", "datetime(6) DEFAULT NULL ON UPDATE CURRENT_TIMESTAMP(6)"),
+    ],
+)
+def test_what_mariadb_makes_no_not_null_of_is_refused(database: Database, parent: str, column: str) -> None:
+    """4108, 1846, and a default of zero that would stay after the way back; MySQL does all of them."""
+    user = f"CREATE TABLE user (id {parent} NOT NULL PRIMARY KEY)"
+    desk = Desk.at(database, user, post(f"user_id {column}"))
+    assert [problem.slug for problem in desk.preflight()] == (["rebuild-refused"] if desk.mariadb else [])
+    assert desk.preflight(replace(REFERENCE, nullable=True)) == []
+    if not desk.mariadb:
+        before = desk.schema()
+        desk.downgrade(desk.upgrade())
+        assert desk.schema() == before
+
+
 @pytest.mark.parametrize("event", ["DELETE", "UPDATE"])
 def test_another_key_that_sets_the_column_to_null_is_refused(database: Database, event: str) -> None:
     """1830 at the very end otherwise: it refers to some other table, by this column among others."""
