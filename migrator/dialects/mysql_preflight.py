@@ -35,6 +35,7 @@ def preflight(facts: Facts) -> Iterator[Problem]:
         return
     yield from _keys(facts)
     yield from _columns(facts)
+    yield from _sequences(facts)
     yield from _actions(facts)
     yield from _standing_key(facts)
     yield from _names(facts)
@@ -126,6 +127,21 @@ def _columns(facts: Facts) -> Iterator[Problem]:
                 f"{child.name}.{ours.name} is {ours.type} and {parent.name}.{theirs.name} is {theirs.type}: "
                 "type, sign, character set and collation must be the same.",
                 change_type(facts, ours, theirs),
+            )
+
+
+def _sequences(facts: Facts) -> Iterator[Problem]:
+    """MariaDB's: behind LOCK TABLES no table is altered whose default asks a sequence (1100)."""
+    child = facts.child
+    for column in child.columns:
+        if facts.server.family == "mariadb" and "nextval(" in (column.default or "").lower():
+            yield Problem(
+                "refuse",
+                "sequence-default",
+                f"{child.name}.{column.name} takes its default from a sequence: the foreign key cannot be "
+                "added behind the fence (1100).",
+                f"ALTER TABLE {table_sql(child.name)} ALTER {quote(column.name)} DROP DEFAULT; for the time "
+                "(and set it again afterwards), or make it AUTO_INCREMENT.",
             )
 
 

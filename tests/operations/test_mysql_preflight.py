@@ -177,6 +177,18 @@ def test_what_mariadb_makes_no_not_null_of_is_refused(database: Database, parent
         assert desk.schema() == before
 
 
+def test_a_default_that_asks_a_sequence_is_refused(database: Database) -> None:
+    """1100 in the middle of the run otherwise; MySQL has no sequences."""
+    desk = Desk.at(database, USER, post())
+    if not desk.mariadb:
+        assert desk.fails("CREATE SEQUENCE numbers") == 1064
+        return
+    desk.sql("CREATE SEQUENCE numbers", "ALTER TABLE post ALTER id SET DEFAULT nextval(numbers)")
+    assert [problem.slug for problem in desk.preflight()] == ["sequence-default"]
+    desk.run(desk.dialect.index_steps(desk.facts()))
+    assert desk.attempt_fails(desk.step("add-foreign-key")) == 1100
+
+
 @pytest.mark.parametrize("event", ["DELETE", "UPDATE"])
 def test_another_key_that_sets_the_column_to_null_is_refused(database: Database, event: str) -> None:
     """1830 at the very end otherwise: it refers to some other table, by this column among others."""
