@@ -172,20 +172,27 @@ def _update(
     assert fit.live is not None
     live, kept = mirror.source_clause.alias("c"), mirror.clause.alias("m")
     columns = [live.c[column] for column in mirror.key]
-    locked = sa.select(*columns).where(dialect.key_in(columns, [key for _, key in rows])).order_by(*columns)
-    connection.execute(dialect.for_update(locked)).all()
-    same_key = [kept.c[column] == live.c[column] for column in mirror.key]
     new = dict(zip(mirror.reference_columns, mirror.new(kept), strict=True))
+    chosen = kept.c[ID].in_([number_sql(number) for number, _ in rows])
+    # Where the reference is part of the key, the row stands under the key that the sweep gave it.
+    moved = bool(set(new) & set(mirror.key))
+    standing = {column: new.get(column, kept.c[column]) for column in mirror.key}
+    places = [key for _, key in rows]
+    if moved:
+        places = [tuple(row) for row in connection.execute(sa.select(*standing.values()).where(chosen))]
+    locked = sa.select(*columns).where(dialect.key_in(columns, places)).order_by(*columns)
+    connection.execute(dialect.for_update(locked)).all()
+    same_key = [standing[column] == live.c[column] for column in mirror.key]
     ours = [same(live.c[column], value) for column, value in new.items()]
     # A dependant may have been nulled first and removed after: removed rows come back whole.
     as_before = [same(live.c[column], kept.c[column]) for column in mirror.reference_columns]
+    taken = mirror.source_clause.alias("t")
+    there = sa.exists().where(*(taken.c[column] == kept.c[column] for column in mirror.key))
+    free = [~there] if moved else []
     found = connection.execute(
         sa.select(kept.c[ID], *columns)
         .select_from(kept.join(live, sa.and_(*same_key)))
-        .where(
-            kept.c[ID].in_([number_sql(number) for number, _ in rows]),
-            sa.or_(sa.and_(*ours), sa.and_(*as_before)),
-        )
+        .where(chosen, sa.or_(sa.and_(*ours), sa.and_(*as_before)), *free)
     ).all()
     if not found:
         return []
@@ -196,7 +203,7 @@ def _update(
     values: dict[Any, Any] = {
         target.c[column]: sa.select(kept.c[column])
         .where(
-            *(kept.c[name] == target.c[name] for name in mirror.key),
+            *(standing[name] == target.c[name] for name in mirror.key),
             kept.c[ID].in_([number_sql(number) for number in back]),
         )
         .correlate(target)

@@ -255,3 +255,28 @@ def test_a_yes_or_no_is_said_in_letters(database: Database, said: Any) -> None:
     with database.engine.connect() as connection:
         found = connection.execute(sa.select(user.c.active).where(user.c.username == "deleted")).scalar_one()
     assert found is False
+
+
+def test_a_reference_within_the_key_comes_back_under_the_old_key(database: Database) -> None:
+    """The backfill moves the row to another key; the way back finds it there."""
+    metadata = sa.MetaData()
+    region = sa.Table(
+        "region", metadata, sa.Column("code", sa.Integer, primary_key=True, autoincrement=False)
+    )
+    town = sa.Table(
+        "town",
+        metadata,
+        sa.Column("region", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("name", sa.String(10)),
+    )
+    metadata.create_all(database.engine)
+    rows = [{"region": 1 if n < 4 else n, "number": n, "name": f"t{n}"} for n in range(1, 7)]
+    with database.engine.begin() as connection:
+        connection.execute(sa.insert(region), [{"code": 1}, {"code": 2}])
+        connection.execute(sa.insert(town), rows)
+    before = picture(database)
+    reference = Reference.parse("town.region -> region.code")
+    run(database.engine, UP, reference, Backfill(to=2), Backfill(to=2))
+    run(database.engine, DOWN, reference)
+    assert_same(before, picture(database))
