@@ -30,4 +30,5 @@ def test_a_kill_at_any_statement_is_made_good(stage: Stage, verb: str, revision:
     """The same command completes, no row is lost or doubled, and the end is that of an undisturbed run.
     From there, or at once, the other direction leads to its own undisturbed end."""
     statements = statements_of(stage, verb, revision)
-    assert die_at(stage, verb, revision, kills(statements, every=EVERY)).wrong == []
+    found = die_at(stage, verb, revision, kills(statements, every=EVERY))
+    assert (found.missed, found.wrong) == (0, [])
