@@ -174,11 +174,9 @@ def _update(
     columns = [live.c[column] for column in mirror.key]
     new = dict(zip(mirror.reference_columns, mirror.new(kept), strict=True))
     chosen = kept.c[ID].in_([number_sql(number) for number, _ in rows])
-    # Where the reference is part of the key, the row stands under the key that the sweep gave it.
-    moved = bool(set(new) & set(mirror.key))
-    standing = {column: new.get(column, kept.c[column]) for column in mirror.key}
+    standing = {column: kept.c[place] for column, place in mirror.places.items()}
     places = [key for _, key in rows]
-    if moved:
+    if mirror.moves:
         places = [tuple(row) for row in connection.execute(sa.select(*standing.values()).where(chosen))]
     locked = sa.select(*columns).where(dialect.key_in(columns, places)).order_by(*columns)
     connection.execute(dialect.for_update(locked)).all()
@@ -188,7 +186,7 @@ def _update(
     as_before = [same(live.c[column], kept.c[column]) for column in mirror.reference_columns]
     taken = mirror.source_clause.alias("t")
     there = sa.exists().where(*(taken.c[column] == kept.c[column] for column in mirror.key))
-    free = [~there] if moved else []
+    free = [~there] if mirror.moves else []
     found = connection.execute(
         sa.select(kept.c[ID], *columns)
         .select_from(kept.join(live, sa.and_(*same_key)))
@@ -200,20 +198,15 @@ def _update(
     keys = [tuple(row[1:]) for row in found]
     before = _others(connection, dialect, fit, keys) if strict else []
     target = mirror.source_clause
-    values: dict[Any, Any] = {
-        target.c[column]: sa.select(kept.c[column])
-        .where(
-            *(standing[name] == target.c[name] for name in mirror.key),
-            kept.c[ID].in_([number_sql(number) for number in back]),
-        )
-        .correlate(target)
-        .scalar_subquery()
-        for column in mirror.reference_columns
-    }
+    # Joined, not asked for column by column: MySQL would look for the second one's value under the key that
+    # the first has already.
+    values: dict[Any, Any] = {target.c[column]: kept.c[column] for column in mirror.reference_columns}
     for column in dialect.change_extras(fit.live):
         values[target.c[column]] = target.c[column]
+    these = kept.c[ID].in_([number_sql(number) for number in back])
+    same_key = [standing[column] == target.c[column] for column in mirror.key]
     condition = dialect.key_in([target.c[column] for column in mirror.key], keys)
-    result = connection.execute(sa.update(target).values(values).where(condition))
+    result = connection.execute(sa.update(target).values(values).where(condition, these, *same_key))
     if result.rowcount != len(back):
         raise StepFailed(
             f"{result.rowcount} of {len(back)} rows of {mirror.source} took their old value; "

@@ -88,6 +88,18 @@ class Mirror:
         """The source as SQLAlchemy sees it."""
         return table_clause(self.source, *self.captured)
 
+    @property
+    def places(self) -> Mapping[str, str]:
+        """By column of the key, the mirror's column that says what a changed row has there now: where the
+        reference is part of the key, the row stands under the key that the sweep gave it."""
+        new = {column: f"{NEW}{at}" for at, column in enumerate(self.reference_columns)}
+        return {column: new.get(column, column) for column in self.key}
+
+    @property
+    def moves(self) -> bool:
+        """Whether a changed row has another key than it had."""
+        return not set(self.key).isdisjoint(self.reference_columns)
+
     def new(self, alias: Any) -> list[Any]:
         """The columns of `alias` that hold the new values, in the reference's order."""
         return [alias.c[f"{NEW}{at}"] for at in range(len(self.reference_columns))]

@@ -170,8 +170,8 @@ def put_back(
     by_key: dict[tuple[Any, ...], int] = {}
     fit = fit_of(connection, dialect, mirror, leave_out)
     back += undelete(connection, dialect, fit, [(n, k) for n, a, k in rows if a == DELETED])
-    if mirror.by_address:
-        back += _unchange_by_content(connection, dialect, fit, [n for n, a, _ in rows if a == CHANGED])
+    if mirror.by_address or mirror.moves:  # entries of one row have nothing in common to see it by
+        back += _unchange_in_rounds(connection, dialect, fit, [(n, k) for n, a, k in rows if a == CHANGED])
         rows = []
     for number, action, key in rows:  # newest first: of two entries of one row the newer is undone now
         if action == CHANGED and key not in by_key:
@@ -187,16 +187,16 @@ def put_back(
     return Restored(len(back), len(conflicts))
 
 
-def _unchange_by_content(
-    connection: Connection, dialect: Dialect, fit: Fit, numbers: Sequence[int]
+def _unchange_in_rounds(
+    connection: Connection, dialect: Dialect, fit: Fit, rows: Sequence[tuple[int, tuple[Any, ...]]]
 ) -> list[int]:
     """As long as it helps: a row that was changed twice is found by the older entry only once the newer one
     is undone."""
     back: list[int] = []
-    left = list(numbers)
-    while done := unchange(connection, dialect, fit, [(number, ()) for number in left]):
+    left = list(rows)
+    while done := unchange(connection, dialect, fit, left):
         back += done
-        left = [number for number in left if number not in set(done)]
+        left = [row for row in left if row[0] not in set(done)]
     return back
 
 

@@ -161,5 +161,14 @@ def drop_null_check(facts: Facts) -> str:
 
 def alter_not_null(facts: Facts, columns: tuple[str, ...], action: str) -> str:
     """`SET NOT NULL` or `DROP NOT NULL` on each column; 18 drops the constraint with it."""
-    alters = ", ".join(f"ALTER COLUMN {quote(column)} {action} NOT NULL" for column in columns)
+    alters = ", ".join(_alter(column, action) for column in columns)
     return f"ALTER TABLE {table_sql(facts.child.name)} {alters}"
+
+
+def drops_not_null(statement: str, column: str) -> bool:
+    """Whether a statement is one that lets this column be NULL."""
+    return statement.startswith("ALTER TABLE ") and _alter(column, "DROP") in statement
+
+
+def _alter(column: str, action: str) -> str:
+    return f"ALTER COLUMN {quote(column)} {action} NOT NULL"

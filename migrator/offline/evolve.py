@@ -21,6 +21,8 @@ def evolved(facts: Facts, step: Step) -> Facts:
     """The facts after a step."""
     if not isinstance(step.work, Sql) or step.done(facts):
         return facts
+    if step.name == "unvalidate":
+        return _unvalidate(facts, step.work)
     for stem, change in _CHANGES.items():
         if step.name == stem or step.name.removeprefix(stem + "-").replace("-", "").isdigit():
             return change(facts)
@@ -50,9 +52,10 @@ def _extras(facts: Facts, **values: object) -> Facts:
     return _child(facts, extra={**facts.child.extra, **changed.packed()})
 
 
-def _nullable(facts: Facts, nullable: bool) -> Facts:
+def _nullable(facts: Facts, nullable: bool, names: tuple[str, ...] = ()) -> Facts:
+    wanted = names or facts.reference.columns
     columns = tuple(
-        replace(column, nullable=nullable) if column.name in facts.reference.columns else column
+        replace(column, nullable=nullable) if column.name in wanted else column
         for column in facts.child.columns
     )
     return _child(facts, columns=columns)
@@ -152,16 +155,24 @@ def _set_not_null(facts: Facts) -> Facts:
     return _unguard(replace(facts, null_check="absent")) if _is_postgresql(facts) else facts
 
 
-def _drop_not_null(facts: Facts) -> Facts:
-    left = tuple(each for each in extras(facts.child).not_nulls if each.column not in facts.reference.columns)
+def _drop_not_null(facts: Facts, names: tuple[str, ...] = ()) -> Facts:
+    wanted = names or facts.reference.columns
+    left = tuple(each for each in extras(facts.child).not_nulls if each.column not in wanted)
     gone = {each.name for each in extras(facts.child).not_nulls} - {each.name for each in left}
     kept = tuple(found for found in extras(facts.child).constraints if found[0] not in gone)
-    return replace(_nullable(_extras(facts, not_nulls=left, constraints=kept), True), null_check="absent")
+    facts = _nullable(_extras(facts, not_nulls=left, constraints=kept), True, wanted)
+    return replace(facts, null_check="absent")
 
 
-def _unvalidate(facts: Facts) -> Facts:
+def _unvalidate(facts: Facts, work: Sql) -> Facts:
+    """NULL is allowed again in the columns that the step names: not in one that was NOT NULL before."""
     facts = _key_validity(facts, False)
-    return facts if facts.reference.nullable else _guard(_drop_not_null(facts))
+    dropped = tuple(
+        column
+        for column in facts.reference.columns
+        if any(pg_null.drops_not_null(statement, column) for statement in work.statements)
+    )
+    return _guard(_drop_not_null(facts, dropped)) if dropped else facts
 
 
 _CHANGES: Final[dict[str, Callable[[Facts], Facts]]] = {
@@ -180,5 +191,4 @@ _CHANGES: Final[dict[str, Callable[[Facts], Facts]]] = {
     "validate": _validate,
     "set-not-null": _set_not_null,
     "drop-not-null": _drop_not_null,
-    "unvalidate": _unvalidate,
 }

@@ -109,7 +109,7 @@ def _update(job: Job, mirror: Mirror) -> str:
     values: dict[Any, Any] = {live.c[column]: kept.c[column] for column in mirror.reference_columns}
     for column in job.words.dialect.change_extras(job.facts.child):
         values[live.c[column]] = live.c[column]
-    same = [live.c[column] == kept.c[column] for column in mirror.key]
+    same = [live.c[column] == kept.c[place] for column, place in mirror.places.items()]
     same += [
         live.c[column].is_not_distinct_from(kept.c[f"{NEW}{at}"])
         for at, column in enumerate(mirror.reference_columns)

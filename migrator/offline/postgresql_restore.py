@@ -51,7 +51,7 @@ def put_back(
         f"SELECT {stored} FROM {name} WHERE {number} = mgr_row.{number}"
     )
     sets = ", ".join(f"{quote(column)} = mgr_row.{quote(column)}" for column in mirror.reference_columns)
-    same = [f"t.{quote(column)} = mgr_row.{quote(column)}" for column in mirror.key]
+    same = [f"t.{quote(column)} = mgr_row.{quote(place)}" for column, place in mirror.places.items()]
     same += [
         f"t.{quote(column)} IS NOT DISTINCT FROM mgr_row.{quote(f'{NEW}{at}')}"
         for at, column in enumerate(mirror.reference_columns)

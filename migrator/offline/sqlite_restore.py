@@ -51,7 +51,7 @@ def put_back(
         return f"(SELECT m.{quote_name(column)} FROM {name} AS m WHERE m.{number} = NEW.id{only})"
 
     sets = ", ".join(f"{quote_name(column)} = {row(column)}" for column in mirror.reference_columns)
-    same = [f"{quote_name(column)} = {row(column, CHANGED)}" for column in mirror.key]
+    same = [f"{quote_name(column)} = {row(place, CHANGED)}" for column, place in mirror.places.items()]
     same += [
         f"{quote_name(column)} IS {row(f'{NEW}{at}')}" for at, column in enumerate(mirror.reference_columns)
     ]
@@ -60,7 +60,7 @@ def put_back(
     body: list[str] = []
     if mirror.reference_columns:
         body += [
-            f"UPDATE {source} SET {sets} WHERE {' AND '.join(same)};",
+            f"UPDATE OR IGNORE {source} SET {sets} WHERE {' AND '.join(same)};",
             f"UPDATE {PUT_BACK} SET moved = changes() WHERE id = NEW.id;",
         ]
     body += [

@@ -193,7 +193,8 @@ def _unchanged(job: Job, turn: Turn) -> str:
     mirror, words = turn.sweeping.mirror, job.words
     kept = mirror.clause.alias("m")
     live = mirror.source_clause.alias("t")
-    same = [live.c[column] == kept.c[column] for column in mirror.key]
+    places = mirror.places if turn.action == CHANGED else {column: column for column in mirror.key}
+    same = [live.c[column] == kept.c[place] for column, place in places.items()]
     if turn.action == CHANGED:
         same += [
             live.c[column].is_not_distinct_from(kept.c[f"{NEW}{at}"])

@@ -6,7 +6,7 @@ mirror, not by asking again. What is left over is for the next policy's turn.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,9 +140,8 @@ class Turn:
         if isinstance(self.policy, Delete) and words.deletes_from_two:
             return words.sql(sa.delete(target).where(*same, *self.ours(kept)))
         if isinstance(self.policy, Delete):
-            return words.sql(
-                sa.delete(target).where(self._captured([target.c[column] for column in mirror.key]))
-            )
+            columns: list[ColumnElement[Any]] = [target.c[column] for column in mirror.key]
+            return words.sql(sa.delete(target).where(self._captured(columns, mirror.key)))
         values: dict[Any, Any] = {
             target.c[column]: new
             for column, new in zip(mirror.reference_columns, mirror.new(kept), strict=True)
@@ -159,18 +158,22 @@ class Turn:
             kept.c[ACTION] == self.sweeping.words.value(self.action),
         ]
 
-    def _captured(self, columns: list[ColumnElement[Any]]) -> ColumnElement[bool]:
+    def _captured(self, columns: list[ColumnElement[Any]], places: Iterable[str]) -> ColumnElement[bool]:
+        """True for the rows captured, by what these columns of the mirror say of their key."""
         kept = self.sweeping.mirror.clause.alias("m")
-        keys = sa.select(*(kept.c[column] for column in self.sweeping.mirror.key))
+        keys = sa.select(*(kept.c[place] for place in places))
         return row_in(columns, keys.where(*self.ours(kept)))
 
     def still_orphans(self) -> str:
         """An expression: how many of the rows it gave a parent have none: a trigger takes the value back."""
         reference, mirror = self.sweeping.facts.reference, self.sweeping.mirror
         child = table_clause(reference.child, *reference.columns, *mirror.key).alias("c")
+        columns: list[ColumnElement[Any]] = [child.c[column] for column in mirror.key]
+        # A row may stand under the key that it was to get, or under the old one, where it took that back.
+        under = dict.fromkeys((tuple(mirror.places.values()), mirror.key))
         query = sa.select(sa.func.count()).select_from(child)
         query = query.where(
-            self._captured([child.c[column] for column in mirror.key]), breaks(reference, child)
+            sa.or_(*(self._captured(columns, places) for places in under)), breaks(reference, child)
         )
         return f"({self.sweeping.words.sql(query)})"
 

@@ -171,6 +171,22 @@ def composite(engine: Engine) -> Case:
     return Case(reference, ("part", "number"), parents, children)
 
 
+def within_key(engine: Engine) -> Case:
+    """The reference's two columns are part of the child's own key: a row given a parent has another key."""
+    parents = [{"country": country, "code": code} for country in "ABC" for code in (1, 2)]
+    children = [
+        {"land": land, "region": region, "number": 10 * region + at, "name": f"{land}{region}"}
+        for at, land in enumerate("ABCDE")
+        for region in (1, 2, 3)
+    ]
+    parent = table(engine, "region", key("country", sa.String(2)), key("code"))
+    columns = (key("land", sa.String(2)), key("region"), key("number"))
+    fill(engine, parent, parents)
+    fill(engine, table(engine, "town", *columns, sa.Column("name", sa.String(9))), children)
+    reference = Reference.parse("town(region, land) -> region(code, country)")
+    return Case(reference, ("land", "region", "number"), parents, children)
+
+
 def text_keys(engine: Engine) -> Case:
     """Keys that are text, with quotes, percent signs, blanks and letters beyond ASCII."""
     drawn = random.Random(6)

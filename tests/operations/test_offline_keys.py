@@ -26,6 +26,7 @@ SHAPES: dict[str, Callable[[Engine], cases.Case]] = {
     "clashing": cases.clashing,
     "itself": cases.itself,
     "composite": cases.composite,
+    "within": cases.within_key,
     "text": cases.text_keys,
     "uuid": cases.uuid_keys,
 }
