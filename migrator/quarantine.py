@@ -284,6 +284,19 @@ def capture(
     return int(result.rowcount)
 
 
+def standing(connection: Connection, mirror: Mirror, *, above: int) -> list[tuple[Any, ...]]:
+    """The keys that changed rows have now.
+
+    Args:
+        above: of those whose number in the mirror is above this one.
+    """
+    clause = mirror.clause
+    query = sa.select(*(clause.c[place] for place in mirror.places.values())).where(
+        clause.c[ID] > sa.literal_column(str(above)), clause.c[ACTION] == _text(CHANGED)
+    )
+    return [tuple(row) for row in connection.execute(query)]
+
+
 def held(connection: Connection, mirror: Mirror) -> int:
     """Rows still set aside: neither restored nor healed."""
     clause = mirror.clause

@@ -180,14 +180,15 @@ class RepointEach:
         target, kept = mirror.source_clause, mirror.clause.alias("m")
         same = [kept.c[column] == target.c[column] for column in mirror.key]
         this_batch = kept.c[ID] > sa.literal_column(str(newest))
+        # Joined, as in `putback`: one of these columns may be part of the key by which a row is found.
         values: dict[Any, Any] = {
-            target.c[column]: sa.select(new).where(*same, this_batch).correlate(target).scalar_subquery()
-            for column, new in zip(reference.columns, mirror.new(kept), strict=True)
+            target.c[column]: new for column, new in zip(reference.columns, mirror.new(kept), strict=True)
         }
         for column in dialect.change_extras(self.facts.child):
             values[target.c[column]] = target.c[column]
         condition = dialect.key_in([target.c[column] for column in mirror.key], keys)
-        changed = connection.execute(sa.update(target).values(values).where(condition)).rowcount
+        update = sa.update(target).values(values).where(condition, this_batch, *same)
+        changed = connection.execute(update).rowcount
         return _same(mirror, captured, changed, len(keys), "updated")
 
 

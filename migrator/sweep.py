@@ -203,6 +203,8 @@ def _settle_all(
                 continue
             except sa.exc.DBAPIError as error:
                 failures += 1
+                if mirror.moves and context.dialect.verdict(error) in ("duplicate", "violation"):
+                    raise _key_taken(facts, mirror, error, _left(connection, worklist)) from error
                 wait_or_give_up(
                     context.dialect,
                     error,
@@ -221,6 +223,18 @@ def _settle_all(
             size = size.after(len(entries), ended - began)
             context.progress.rows(f"sweep {context.reference}", min(seen, goal), goal)
     return detail
+
+
+def _key_taken(facts: Facts, mirror: Mirror, error: sa.exc.DBAPIError, left: int) -> StepFailed:
+    """A row cannot have the key that its new reference would give it."""
+    child, key = facts.reference.child, ", ".join(mirror.key)
+    said = " ".join(str(error.orig).split())
+    return StepFailed(
+        f"{child}: the key ({key}) contains the reference, and a row cannot be given its new one: {said}. "
+        f"The batch was undone and nothing is lost; {left} orphans are left.",
+        hint="Another row has that key: settle one of the two by hand and run the same command again, which "
+        "goes on; or take this back with alembic downgrade and choose another policy (on_dangling=delete).",
+    )
 
 
 def _rest_since(ended: float, pause: float) -> None:
@@ -268,6 +282,8 @@ def _batch(
         for name, repair in ((name, repair) for name, found in repairs.items() for repair in found):
             if isinstance(repair, MakeParents):
                 changed[name] = changed.get(name, 0) + repair.vouch(connection, sorted(others, key=repr))
+        if mirror.moves:  # or under the old key, where a trigger took the new value back
+            repointed += quarantine.standing(connection, mirror, above=int(newest))
         if _still_orphans(context, connection, facts, repointed):
             child = facts.reference.child
             raise StepFailed(

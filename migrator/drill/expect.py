@@ -86,7 +86,7 @@ def _given(connection: Connection, sentinel: Sentinel) -> Iterator[tuple[str, ..
         if mirror.source.name != sentinel.reference.child.name:
             continue
         clause = mirror.clause
-        columns = [clause.c[name] for name in mirror.key]
+        columns = [clause.c[place] for place in mirror.places.values()]
         query = sa.select(*columns).where(clause.c[ACTION] == sa.literal_column(f"'{CHANGED}'"))
         for row in connection.execute(query):
             yield tuple(map(str, row))

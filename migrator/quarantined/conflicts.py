@@ -16,7 +16,7 @@ from migrator.exact import exact_for
 from migrator.fit import Fit, fit_of
 from migrator.predicate import table_clause
 from migrator.putback import same
-from migrator.quarantine import ACTION, CHANGED, CONFLICT, CREATED, ID, STATE
+from migrator.quarantine import ACTION, CHANGED, CONFLICT, CREATED, ID, STATE, Mirror
 from migrator.quarantined.export import row_to_json
 from migrator.quarantined.holdings import Holding, Selection
 from migrator.quarantined.rows import HeldRow, held_rows, mirror_columns, readable
@@ -119,17 +119,22 @@ def _why(connection: Connection, dialect: Dialect, fit: Fit, row: HeldRow) -> Wh
         return "still-used", f"{source} {pairs(row.key)} was made by us and rows refer to it by now", {}
     if not fit.stands or fit.live is None:
         return "does-not-fit", "; ".join(fit.problems()), {}
-    live = {} if mirror.by_address else _live(connection, dialect, fit, row, mirror.key)
     if row.action == CHANGED and mirror.by_address:
         return _why_not_found(connection, dialect, fit, row)
     if row.action == CHANGED:
+        live = _live(connection, dialect, fit, row, mirror.places)
+        taken = _live(connection, dialect, fit, row, _as_it_was(mirror)) if mirror.moves and live else {}
+        if taken:
+            return "key-taken", f"{source} has a row {pairs(row.key)} again", taken
         return _why_not_changed(connection, fit, row, live)
+    live = {} if mirror.by_address else _live(connection, dialect, fit, row, _as_it_was(mirror))
     if live:
         return "key-taken", f"{source} has a row {pairs(row.key)} again", live
     if fit.required or (fit.lost and _holds_lost(connection, fit, row)):
         return "does-not-fit", "; ".join(fit.problems()), {}
     for key in fit.live.unique_keys:
-        if set(key) <= set(fit.columns) and (live := _live(connection, dialect, fit, row, key)):
+        same = {name: name for name in key}
+        if set(key) <= set(fit.columns) and (live := _live(connection, dialect, fit, row, same)):
             named = pairs({name: row.values[name] for name in key})
             return (
                 "unique-taken",
@@ -146,13 +151,14 @@ def _why(connection: Connection, dialect: Dialect, fit: Fit, row: HeldRow) -> Wh
 def _why_not_changed(connection: Connection, fit: Fit, row: HeldRow, live: Mapping[str, Any]) -> Why:
     source, mirror = fit.mirror.source, fit.mirror
     if not live:
-        return "row-gone", f"{source} {pairs(row.key)} was deleted since", {}
+        left_as = {name: row.new.get(name, value) for name, value in row.key.items()}
+        return "row-gone", f"{source} {pairs(left_as)} was deleted since", {}
     if not fit.takes_references:
         return "does-not-fit", "; ".join(fit.problems()), live
     clause, kept = mirror.source_clause.alias("c"), mirror.clause.alias("m")
     new = zip(mirror.reference_columns, mirror.new(kept), strict=True)
     ours = sa.and_(*(same(clause.c[name], value) for name, value in new))
-    keys = [clause.c[name] == kept.c[name] for name in mirror.key]
+    keys = [clause.c[name] == kept.c[place] for name, place in mirror.places.items()]
     query: sa.Select[Any] = sa.select(sa.literal_column("1")).select_from(kept.join(clause, sa.and_(*keys)))
     if connection.execute(query.where(kept.c[ID] == row.id, ours)).first() is None:
         now = pairs(_of(live, mirror.reference_columns))
@@ -194,21 +200,25 @@ def _otherwise(fit: Fit) -> Why:
 
 
 def _live(
-    connection: Connection, dialect: Dialect, fit: Fit, row: HeldRow, by: Sequence[str]
+    connection: Connection, dialect: Dialect, fit: Fit, row: HeldRow, by: Mapping[str, str]
 ) -> Mapping[str, Any]:
-    """The row of today that has the same values in these columns, none of them NULL."""
+    """The row of today that has in these columns what the mirror has in those, none of them NULL."""
     exact = exact_for(dialect)
     assert fit.live is not None
     names = [column.name for column in fit.live.columns]
     live = table_clause(fit.mirror.source, *names).alias("c")
     kept = fit.mirror.clause.alias("m")
-    on = sa.and_(*(live.c[name] == kept.c[name] for name in by))
+    on = sa.and_(*(live.c[name] == kept.c[place] for name, place in by.items()))
     cells = [exact.text(live.c[name], fit.live.column(name)).label(None) for name in names]
     query = sa.select(*cells).select_from(kept.join(live, on)).where(kept.c[ID] == row.id).limit(1)
     found = connection.execute(query).first()
     if found is None:
         return {}
     return {name: readable(exact, value) for name, value in zip(names, found, strict=True)}
+
+
+def _as_it_was(mirror: Mirror) -> Mapping[str, str]:
+    return {name: name for name in mirror.key}
 
 
 def _parent_is_gone(connection: Connection, fit: Fit, row: HeldRow, fk: ForeignKey) -> bool:

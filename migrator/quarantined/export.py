@@ -112,7 +112,8 @@ class _Sql:
                 one = f"SELECT {place} FROM {table} WHERE {' AND '.join(where)} LIMIT 1"
                 where = [f"{place} = ({one})"]
             else:
-                where = [f"{quote(name)} = {literal[name]}" for name in mirror.key]
+                # A key that the reference is part of is the one that the sweep gave the row.
+                where = [f"{quote(name)} = {literal[name]}" for name in mirror.key if name not in new]
                 where += [_is(quote(name), value) for name, value in new.items()]
             self.out.write(f"UPDATE {table} SET {given} WHERE {' AND '.join(where)};\n")
         else:

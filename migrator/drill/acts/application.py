@@ -7,7 +7,7 @@ back is reported and kept in quarantine, and everything else is as it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -138,7 +138,7 @@ def _set_aside(connection: Connection, reference: Reference) -> Iterator[tuple[s
         clause = mirror.clause
         for action in (CHANGED, DELETED):
             row = connection.execute(
-                sa.select(*(clause.c[name] for name in mirror.key))
+                sa.select(*(clause.c[place] for place in _places(mirror, action)))
                 .where(
                     clause.c[ACTION] == sa.literal_column(f"'{action}'"),
                     clause.c[STATE] == sa.literal_column(f"'{HELD}'"),
@@ -147,6 +147,11 @@ def _set_aside(connection: Connection, reference: Reference) -> Iterator[tuple[s
             ).first()
             if row is not None:
                 yield action, dict(zip(mirror.key, row, strict=True))
+
+
+def _places(mirror: quarantine.Mirror, action: str) -> Iterable[str]:
+    """Where the mirror says under which key the row is in its table now, or was last."""
+    return mirror.places.values() if action == CHANGED else mirror.key
 
 
 def _point_elsewhere(
