@@ -75,11 +75,7 @@ class SentinelRow:
     def _counter_is_behind(self, error: sa.exc.IntegrityError) -> bool:
         """Whether the server drew a key that another row has: rows that were loaded with their keys
         leave a sequence where it was."""
-        columns = self.facts.reference.parent_columns
-        if len(columns) > 1 or columns[0] in self.stated or violated(error) != "unique":
-            return False
-        key = self.facts.parent.column(columns[0])
-        return family(key) == "integer" and bool(key.identity or key.default)
+        return is_drawn(self.facts, self.stated) and violated(error) == "unique"
 
     def _above(self, connection: Connection, record: Callable[[Key], None]) -> Key:
         """Under a stated key above every one that is there or referred to. The sequence stays: where it
@@ -143,14 +139,25 @@ class SentinelRow:
         )
 
     def _highest(self, connection: Connection) -> int:
-        reference = self.facts.reference
-        parent = table_clause(reference.parent, *reference.parent_columns)
-        child = table_clause(reference.child, *reference.columns)
-        found = [
-            connection.scalar(sa.select(sa.func.max(parent.c[reference.parent_columns[0]]))),
-            connection.scalar(sa.select(sa.func.max(child.c[reference.columns[0]]))),
-        ]
+        found = [connection.scalar(query) for query in highest(self.facts.reference)]
         return max((int(value) for value in found if value is not None), default=0)
+
+
+def is_drawn(facts: Facts, stated: Mapping[str, Any]) -> bool:
+    """Whether the server numbers a sentinel row by a counter, with these values stated."""
+    columns = facts.reference.parent_columns
+    if len(columns) > 1 or columns[0] in stated:
+        return False
+    key = facts.parent.column(columns[0])
+    return family(key) == "integer" and bool(key.identity or key.default)
+
+
+def highest(reference: Reference) -> list[sa.Select[Any]]:
+    """The highest key that is there, and the highest that is referred to."""
+    parent = table_clause(reference.parent, *reference.parent_columns)
+    child = table_clause(reference.child, *reference.columns)
+    ends = (parent.c[reference.parent_columns[0]], child.c[reference.columns[0]])
+    return [sa.select(sa.func.max(end)) for end in ends]
 
 
 def insert_stated(connection: Connection, dialect: Dialect, statement: sa.Insert) -> sa.CursorResult[Any]:

@@ -150,7 +150,15 @@ def _found(job: Job, sweeping: Sweeping, target: Target, keys: list[str]) -> lis
     returned = ", ".join(quote(column) for column in target.columns)
     facts = words.json_with("facts", "sentinel", words.key_text(keys))
     taken = f"IF {sweeping.claimed(keys)} THEN\n{refusal(sweeping.claim)}\nEND IF;"
-    make = f"{target.insert} RETURNING {returned} INTO {into};\n{taken}\n{job.records.record(facts=facts)};"
+    made = f"{target.insert} RETURNING {returned} INTO {into};"
+    if target.above is not None:
+        above = indent(f"{target.above} RETURNING {returned} INTO {into};", "  ")
+        made = (
+            f"BEGIN\n{indent(made, '  ')}\nEXCEPTION WHEN unique_violation THEN\n"
+            "  -- The sequence is behind its table. It stays: where it stands is the application's affair.\n"
+            f"{above}\nEND;"
+        )
+    make = f"{made}\n{taken}\n{job.records.record(facts=facts)};"
     if target.newest:
         # Nothing tells this row from others but the journal: one made by an attempt before is used again.
         known = words.json_text("facts", "sentinel")

@@ -28,7 +28,7 @@ from migrator.reference import Reference, TableName
 from migrator.repairs import source_of
 from migrator.scan import policies_of
 from migrator.sentinel import stated_values, unique_part
-from migrator.sentinel_row import claiming
+from migrator.sentinel_row import claiming, highest, is_drawn
 from migrator.values import Source
 from migrator.worklist import KIND, SEQ, Worklist
 
@@ -42,12 +42,14 @@ class Target:
         lookup: a SELECT of its key.
         insert: the statement that makes it; None where it has to be there.
         newest: whether the lookup finds the newest row: it says nothing about a row that was there before.
+        above: the statement that makes it under a key above all others, where a counter may be behind.
     """
 
     columns: tuple[str, ...]
     lookup: str
     insert: str | None = None
     newest: bool = False
+    above: str | None = None
 
 
 @dataclass(frozen=True)
@@ -175,16 +177,23 @@ class Sweeping:
             query = query.where(*self.same(parent, values))
         else:
             query = query.order_by(*(column.desc() for column in columns))
-        insert: str | None = None
+        insert, above = None, None
         if policy.to is None:
             stated = stated_values(self.facts.parent, policy.sentinel)
-            insert = self.words.dialect.insert_defaults(reference.parent)
-            if stated:
-                given = {name: self.words.value(value) for name, value in stated.items()}
-                clause = table_clause(reference.parent, *stated)
-                statement = self.words.sql(sa.insert(clause).values(given))
-                insert = self.words.dialect.insert_identity(statement)
-        return Target(reference.parent_columns, self.words.sql(query), insert, newest=not values)
+            given = {name: self.words.value(value) for name, value in stated.items()}
+            insert = self._insert(given) if given else self.words.dialect.insert_defaults(reference.parent)
+            if is_drawn(self.facts, stated):
+                zero: ColumnElement[int] = sa.literal_column("0")
+                ends = [sa.func.coalesce(end.scalar_subquery(), zero) for end in highest(reference)]
+                beyond = sa.func.greatest(*ends) + sa.literal_column("1")
+                above = self._insert({**given, reference.parent_columns[0]: beyond})
+        found = self.words.sql(query)
+        return Target(reference.parent_columns, found, insert, newest=not values, above=above)
+
+    def _insert(self, given: Mapping[str, ColumnElement[Any]]) -> str:
+        clause = table_clause(self.facts.reference.parent, *given)
+        statement = self.words.sql(sa.insert(clause).values(dict(given)))
+        return self.words.dialect.insert_identity(statement)
 
     def parent_values(self, policy: Backfill) -> dict[str, Any]:
         """The values by which the parent of a backfill is found.

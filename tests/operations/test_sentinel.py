@@ -13,6 +13,7 @@ from migrator.policy import Backfill, Delete
 from migrator.reference import Reference
 from tests.conftest import Database
 from tests.operations.lifecycle import DOWN, UP, Picture, assert_same, picture, run
+from tests.operations.offline_desk import written
 
 POST_AUTHOR = Reference.parse("post.user_id -> user.id")
 DELETED = Backfill(sentinel={"username": "deleted"})
@@ -40,6 +41,18 @@ def blog(database: Database, users: list[int], authors: list[int | None], *, ide
         for author in authors:
             connection.execute(sa.insert(post).values(user_id=author))
     return database.engine
+
+
+def loaded(database: Database, identity: Any) -> Engine:
+    """Users who were loaded with their keys: the sequence is still at its start."""
+    engine = blog(database, [], [1, 2, 301, None, 300], identity=identity)
+    always = "OVERRIDING SYSTEM VALUE" if identity else ""
+    with engine.begin() as connection:
+        for number in (1, 2, 300):
+            connection.exec_driver_sql(
+                f"INSERT INTO \"user\" (id, username) {always} VALUES ({number}, 'u{number}')"
+            )
+    return engine
 
 
 def authors(engine: Engine) -> list[int | None]:
@@ -106,16 +119,29 @@ def test_a_key_that_is_always_generated_is_stepped_over_too(database: Database) 
 def test_a_sequence_behind_its_table_is_no_obstacle(database: Database, identity: Any) -> None:
     """Rows that were loaded with their keys leave the sequence at its start: the sentinel comes after them,
     and the sequence, which is the application's affair, is not moved to where they end."""
-    engine = blog(database, [], [1, 2, 301, None, 300], identity=identity)
-    always = "OVERRIDING SYSTEM VALUE" if identity else ""
-    with engine.begin() as connection:
-        for number in (1, 2, 300):
-            connection.exec_driver_sql(
-                f"INSERT INTO \"user\" (id, username) {always} VALUES ({number}, 'u{number}')"
-            )
+    engine = loaded(database, identity)
     assert up_and_down(database) == [1, 2, 302, 302, 300]
     with engine.connect() as connection:
         assert connection.scalar(sa.text("SELECT nextval(pg_get_serial_sequence('user', 'id'))")) == 2
+
+
+@pytest.mark.engines("postgresql")
+@pytest.mark.parametrize("identity", [(), (sa.Identity(always=True),)], ids=["serial", "always"])
+@pytest.mark.parametrize("sentinel", [{}, {"username": "deleted"}], ids=["defaults", "stated"])
+def test_a_sequence_behind_its_table_is_no_obstacle_to_a_script(
+    database: Database, identity: Any, sentinel: dict[str, Any]
+) -> None:
+    """The script makes the row where an online run would, and takes it away again."""
+    engine = loaded(database, identity)
+    if not sentinel:
+        with engine.begin() as connection:
+            connection.exec_driver_sql('ALTER TABLE "user" ALTER username DROP NOT NULL')
+    before = picture(database)
+    policy = Backfill(sentinel=sentinel)
+    database.client(written(database, UP, POST_AUTHOR, policy, policy))
+    assert authors(engine) == [1, 2, 302, 302, 300]
+    database.client(written(database, DOWN, POST_AUTHOR, policy, policy))
+    assert_same(before, picture(database))
 
 
 def test_a_stated_key_that_is_referred_to_is_refused(database: Database) -> None:
