@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from sqlalchemy.engine import Connection
@@ -23,6 +24,21 @@ def facts_with_proof(connection: Connection, dialect: Dialect, reference: Refere
     if journal.exists(connection):
         return replace(facts, proved_at=journal.proved_at(connection, reference))
     return facts
+
+
+def as_migrated(connection: Connection, found: Sequence[Found]) -> list[Found]:
+    """The same references, each with NULL being right where the journal's last run that was not taken back
+    says so: whoever names a reference need not know how it was migrated."""
+    if not journal.exists(connection):
+        return list(found)
+    runs = [run for run in journal.runs(connection) if run.state not in ("undone", "refused")]
+    optional = {str(run.reference): run.reference.nullable for run in runs}
+    return [
+        replace(one, reference=replace(one.reference, nullable=True))
+        if one.origin == "argument" and optional.get(str(one.reference))
+        else one
+        for one in found
+    ]
 
 
 def from_journal(connection: Connection) -> list[Found]:

@@ -10,6 +10,7 @@ from migrator.cli.options import chosen, color_option, database_options, read_on
 from migrator.cli.output import Color, draw, format_for, opened
 from migrator.connect import make_engine
 from migrator.errors import UsageError
+from migrator.known import as_migrated
 from migrator.references import load_object
 from migrator.report.json import dumps
 from migrator.verify import verify
@@ -57,7 +58,7 @@ def command(
     NULL is there; no orphan is left; a dangling row and a NULL are really refused; an index serves it
     and is used. With --models also whether the relationship resolves both ways and no default was
     frozen at import. Without --reference and --models: every reference that an earlier run knows or the
-    database declares.
+    database declares. One that was migrated with NULL allowed is looked at as such, with --nullable or not.
 
     \b
     Examples:
@@ -73,7 +74,7 @@ def command(
     """
     form = format_for(form, output, FORMATS)
     with read_only_session(url, config) as session:
-        found = chosen(session, texts, models, nullable, schema)
+        found = as_migrated(session.connection, chosen(session, texts, models, nullable, schema))
         if not found:
             raise UsageError(
                 "This database declares no foreign key and knows of no run.",

@@ -11,6 +11,10 @@ from sqlalchemy.orm import Session
 
 from migrator.blog import legacy, models
 from migrator.blog.seed import seed
+from migrator.policy import Keep, SetNull
+from migrator.reference import Reference
+from tests.operations.lifecycle import UP
+from tests.operations.lifecycle import run as operate
 from tests.operations.orphan_cases import fill, key, table
 from tests.operations.reporting import check_schema, run
 
@@ -149,6 +153,20 @@ def test_a_foreign_key_that_is_not_valid_is_told(database: Database) -> None:
     assert checks["rejects-dangling"] == "passed"
     (validated,) = (c for c in ran.json["references"][0]["checks"] if c["slug"] == "validated")
     assert validated["fix"] == 'ALTER TABLE "post" VALIDATE CONSTRAINT "fk %";'
+
+
+def test_what_was_migrated_with_null_allowed_is_looked_at_as_such(database: Database) -> None:
+    """The journal knows it: whoever leaves --nullable out is not told of orphans that are none."""
+    with database.engine.begin() as connection:
+        seed(connection, posts=40, users=5, null_share=0.2, dangling_share=0.1)
+    optional = Reference.parse(BLOG, nullable=True)
+    words = ("verify", "--url", database.url, "-r", BLOG, "--format", "json")
+    assert _checks(run(*words).json)["no-orphans"] == "failed"
+
+    operate(database.engine, UP, optional, Keep(), SetNull())
+
+    ran = run(*words)
+    assert (ran.code, _checks(ran.json)["no-orphans"]) == (0, "passed"), ran
 
 
 @pytest.mark.engines("postgresql")
