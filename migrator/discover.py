@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection
 from migrator.catalog import Column
 from migrator.dialects.generic import column_of, unknown_types
 from migrator.naming import is_own_table
+from migrator.nearest import check_schema
 from migrator.reference import Reference, TableName
 from migrator.typefamily import family
 
@@ -56,8 +57,10 @@ def candidates(connection: Connection, *, schema: str | None = None) -> list[Can
         schema: where to look; by default the server's own.
 
     Raises:
+        UsageError: there is no such schema.
         sqlalchemy.exc.DBAPIError: as the driver said it.
     """
+    check_schema(connection, schema)
     tables = _tables(connection, schema)
     return [found for child in tables for found in (*_single(child, tables), *_composite(child, tables))]
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from migrator.errors import UnknownColumnError, UnknownTableError
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from migrator.errors import UnknownColumnError, UnknownTableError, UsageError
 from migrator.reference import TableName
 
 
@@ -46,6 +49,25 @@ def unknown_table(table: TableName, names: Iterable[str]) -> UnknownTableError:
     else:
         hint = f"There are no tables{where} at all: check the URL" + (" and the schema." if where else ".")
     return UnknownTableError(f"There is no table {table}.", hint=hint)
+
+
+def check_schema(connection: Connection, schema: str | None) -> None:
+    """Refuse a schema that is not there: the servers say nothing, or each in its own words.
+
+    Args:
+        schema: what was asked for; None for the server's own.
+
+    Raises:
+        UsageError: there is none of this name; the hint gives those that are there.
+    """
+    if schema is None:
+        return
+    there = sorted(sa.inspect(connection).get_schema_names())
+    # Some servers take the case of such a name as it comes.
+    if schema.casefold() not in map(str.casefold, there):
+        close = nearest(schema, there)
+        hint = "Did you mean " + " or ".join(close) + "?" if close else f"There are: {', '.join(there[:10])}."
+        raise UsageError(f"There is no schema {schema}.", hint=hint)
 
 
 def unknown_column(table: TableName, column: str, names: Iterable[str]) -> UnknownColumnError:

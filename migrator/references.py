@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 from migrator.dialects.generic import unknown_types
 from migrator.errors import UsageError
 from migrator.naming import is_own_table
+from migrator.nearest import check_schema
 from migrator.reference import ACTIONS, Action, Reference, TableName
 
 #: How a reference was come by: `name` means that a column merely looks like one.
@@ -94,7 +95,12 @@ def from_metadata(metadata: sa.MetaData) -> list[Found]:
 
 
 def declared(connection: Connection, schema: str | None = None) -> list[Found]:
-    """The foreign keys of the database, those of our own tables left out."""
+    """The foreign keys of the database, those of our own tables left out.
+
+    Raises:
+        UsageError: there is no such schema.
+    """
+    check_schema(connection, schema)
     inspector = sa.inspect(connection)
     try:
         keys = inspector.get_multi_foreign_keys(schema=schema)

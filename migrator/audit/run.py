@@ -18,6 +18,7 @@ from migrator.discover import candidates
 from migrator.exact import exact_for
 from migrator.known import from_journal
 from migrator.naming import is_own_table
+from migrator.nearest import check_schema
 from migrator.reference import Reference, TableName
 from migrator.references import Found, declared, from_metadata, load_metadata, load_object, without_repeats
 from migrator.report.build import build_report, database_info, now
@@ -60,7 +61,7 @@ def audit(
         progress: is told what is being looked at.
 
     Raises:
-        UsageError: the models cannot be had.
+        UsageError: the models cannot be had, or there is no such schema.
         sqlalchemy.exc.DBAPIError: as the driver said it.
     """
     found: list[Finding] = []
@@ -79,6 +80,7 @@ def audit(
             notes.append("Only the models were looked at: no database was given.")
         return Audit(now(), models, None, in_order(one for one in found if one.slug in slugs), tuple(notes))
     exact_for(dialect).prepare(connection)
+    check_schema(connection, schema)
     tables = _tables(connection, schema)
     if not models:
         references = [*from_journal(connection), *declared(connection, schema)]

@@ -64,6 +64,13 @@ def test_an_unknown_schema_is_told(blog: Database) -> None:
     _one_line(ran, 2, "nowhere.post")
 
 
+@pytest.mark.parametrize("command", ["report", "verify", "discover", "audit"])
+def test_a_schema_to_look_in_that_is_not_there_is_told(blog: Database, command: str) -> None:
+    """On every server in the same words, with the schemas that there are."""
+    ran = run(command, "--url", blog.url, "--schema", "nowhere")
+    _one_line(ran, 2, "There is no schema nowhere. Hint: There are: ")
+
+
 @pytest.mark.engines("sqlite")
 @pytest.mark.parametrize(
     "reference", ["", "post.user_id", "post -> user", "a.b -> c.d -> e.f", "c(x, y) -> p(z)", 'p."x -> u.i']
