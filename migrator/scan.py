@@ -18,6 +18,7 @@ from migrator.batches import BatchSize
 from migrator.catalog import Facts
 from migrator.closure import closure_of
 from migrator.codec import dump_key, load_key
+from migrator.collisions import check_collisions
 from migrator.context import Context
 from migrator.dependants import refuse_dependants
 from migrator.errors import Refused, TooManyOrphans, UsageError
@@ -100,6 +101,10 @@ def gate(
                 # At the end of a chain these speak of what is left, if anything is: see check_answers.
                 if len(chain) == 1 or not isinstance(policy, (Refuse, Keep)):
                     _allow(connection, facts, name, policy, count)
+                if len(chain) == 1 and isinstance(policy, Backfill):
+                    check_collisions(
+                        connection, facts, worklist, name, find_target(connection, facts, policy)
+                    )
             check_answers(context, connection, facts, worklist, policies[name], name)
         gate_dependants(context, connection, facts, worklist, work)
     except (Refused, UsageError):

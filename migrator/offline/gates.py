@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from migrator.answers import has_no_last_word, nobody_to_create
 from migrator.catalog import ForeignKey
+from migrator.collisions import collisions, refusal
 from migrator.errors import Refused
 from migrator.offline.sweeping import Sweeping
 from migrator.parents import check_parents, same_values
@@ -86,6 +87,22 @@ def _allowed(sweeping: Sweeping, name: str, policy: Policy) -> Iterator[Gate]:
         missing = _missing(sweeping, policy)
         if missing is not None:
             yield missing
+        if len(sweeping.chains[name]) == 1:
+            yield from _collisions(sweeping, name, policy)
+
+
+def _collisions(sweeping: Sweeping, name: str, policy: Backfill) -> Iterator[Gate]:
+    """The questions of `collisions.check_collisions`."""
+    facts, values = sweeping.facts, sweeping.parent_values(policy)
+    columns = facts.reference.parent_columns
+    parent = table_clause(facts.reference.parent, *columns, *values).alias("p")
+    # Without a value to find it by, the parent is one that nobody refers to yet.
+    target = [
+        sa.select(parent.c[column]).where(*sweeping.same(parent, values)).correlate(None).scalar_subquery()
+        for column in columns
+    ]
+    for query in collisions(facts, sweeping.worklist, name, target if values else None):
+        yield Gate(f"EXISTS ({sweeping.words.sql(query)})", refusal(facts).message)
 
 
 def _parents(sweeping: Sweeping, policy: CreateParents) -> Iterator[Gate]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import sqlalchemy as sa
 
-from migrator.errors import StepFailed
+from migrator.errors import Refused, StepFailed
+from migrator.fingerprint import compare
 from migrator.policy import Backfill, Expression
 from migrator.predicate import table_clause
+from migrator.reference import Reference
 from tests.conftest import Database
 from tests.operations.lifecycle import DOWN, UP, assert_same, picture, run
-from tests.operations.orphan_cases import Case, Row, within_key
+from tests.operations.offline_desk import written
+from tests.operations.orphan_cases import Case, Row, fill, key, table, within_key
 from tests.operations.policy_desk import rows
 from tests.operations.reporting import run as by_hand
 
@@ -56,15 +61,37 @@ def test_a_row_whose_parent_appears_has_its_old_key_again(database: Database) ->
     assert (there[23], there[13], there[24]) == (("D", 2), ("A", 1), ("A", 1))
 
 
-def test_two_rows_that_would_have_one_key(database: Database) -> None:
-    """The batch is undone, and the message names table, key and way out."""
+TWIN: Row = {"land": "E", "region": 1, "number": 13, "name": "twin"}
+#: The key of a row that is right where it is, but for the reference.
+TAKEN: Row = {"land": "A", "region": 1, "number": 13, "name": "there"}
+
+
+@pytest.mark.parametrize("other", [TWIN, TAKEN], ids=["two-orphans", "one-there"])
+def test_a_backfill_to_a_key_of_another_row_is_refused(database: Database, other: Row) -> None:
+    """Before the first change, online and by a script; the message names table, key and way out."""
     case = within_key(database.engine)
-    insert(database, case, {"land": "E", "region": 1, "number": 13, "name": "twin"})
+    insert(database, case, other)
     before = picture(database)
-    with pytest.raises(
-        StepFailed, match=r"town: the key \(land, region, number\) contains the ref.* 10 orphans are left"
-    ) as said:
-        run(database.engine, UP, case.reference, FIRST, FIRST)
+    said = r"rows of town .* its key \(land, region, number\) contains the reference"
+    with pytest.raises(Refused, match=rf"{said} \(such rows have number=13\).*on_dangling=delete"):
+        run(database.engine, ("sweep",), case.reference, FIRST, FIRST)
+    assert_same(before, picture(database))
+    script = written(database, ("sweep",), case.reference, FIRST, FIRST)
+    done = database.client(script, check=False)
+    assert re.search(said, done.stderr + done.stdout)
+    after = picture(database)
+    assert compare(before.fingerprint, after.fingerprint) == ()
+    assert after.ours - before.ours <= {"routine migrator_assert"}
+
+
+def test_two_rows_that_are_given_one_key(database: Database) -> None:
+    """What only a batch finds out undoes it, the message names table, key and way out, and all comes back."""
+    case = within_key(database.engine)
+    insert(database, case, TWIN)
+    before = picture(database)
+    each = Expression(("1", "'A'"))
+    with pytest.raises(StepFailed, match=r"town: the key \(land, region, number\) contains the ref") as said:
+        run(database.engine, UP, case.reference, each, each)
     assert "alembic downgrade" in str(said.value.hint)
     run(database.engine, ("restore",), case.reference)
     assert_same(before, picture(database))
@@ -100,3 +127,27 @@ def test_a_row_that_was_swept_twice(database: Database) -> None:
         connection.execute(sa.insert(region).values(country="A", code=1))
     run(database.engine, ("restore",), case.reference)
     assert_same(before, picture(database))
+
+
+def test_a_reference_that_is_the_whole_key(database: Database) -> None:
+    """One to one: one orphan may be given a parent that is free, online and by a script, two may not."""
+    engine = database.engine
+    fill(engine, table(engine, "user", key("id")), [{"id": 1}, {"id": 2}])
+    profile = table(engine, "profile", key("user_id"), sa.Column("name", sa.String(9)))
+    fill(engine, profile, [{"user_id": 1, "name": "Ann"}, {"user_id": 9, "name": "Bob"}])
+    before = picture(database)
+    reference, free = Reference.parse("profile.user_id -> user.id"), Backfill(to=(2,))
+    run(engine, UP, reference, free, free)
+    assert {row["user_id"]: row["name"] for row in rows(engine, "profile", "user_id", "name")} == {
+        1: "Ann",
+        2: "Bob",
+    }
+    run(engine, DOWN, reference)
+    assert_same(before, picture(database))
+    database.client(written(database, UP, reference, free, free))
+    database.client(written(database, DOWN, reference, free, free))
+    assert_same(before, picture(database))
+    with engine.begin() as connection:
+        connection.execute(sa.insert(profile), [{"user_id": 8, "name": "Cid"}])
+    with pytest.raises(Refused, match=r"its key \(user_id\) contains the reference\. Nothing"):
+        run(engine, UP, reference, free, free)
