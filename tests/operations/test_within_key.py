@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from migrator.errors import Refused, StepFailed
 from migrator.fingerprint import compare
+from migrator.plan import Operation
 from migrator.policy import Backfill, Expression
 from migrator.predicate import table_clause
 from migrator.reference import Reference
@@ -49,14 +50,19 @@ def test_a_value_of_each_rows_own(database: Database) -> None:
     assert_same(before, picture(database))
 
 
-def test_a_row_whose_parent_appears_has_its_old_key_again(database: Database) -> None:
+@pytest.mark.parametrize("way", ["online", "script"])
+def test_a_row_whose_parent_appears_has_its_old_key_again(database: Database, way: str) -> None:
     """The sweep gave it another parent; its own came before the reference was enforced."""
     case = within_key(database.engine)
     run(database.engine, ("sweep",), case.reference, FIRST, FIRST)
     region = table_clause(case.reference.parent, "country", "code")
     with database.engine.begin() as connection:
         connection.execute(sa.insert(region).values(country="D", code=2))
-    run(database.engine, ("enforce", "validate"), case.reference, FIRST, FIRST)
+    then: tuple[Operation, ...] = ("enforce", "validate")
+    if way == "online":
+        run(database.engine, then, case.reference, FIRST, FIRST)
+    else:
+        database.client(written(database, then, case.reference, FIRST, FIRST))
     there = {row["number"]: (row["land"], row["region"]) for row in rows(database.engine, "town", *TOWN)}
     assert (there[23], there[13], there[24]) == (("D", 2), ("A", 1), ("A", 1))
 
