@@ -123,10 +123,19 @@ def drop_not_null(facts: Facts, columns: tuple[str, ...]) -> Step:
     )
 
 
+def modifies(statement: str, column: str) -> bool:
+    """Whether a statement of ours defines this column anew."""
+    return f"{_modifies(column)} " in statement
+
+
+def _modifies(column: str) -> str:
+    return f"MODIFY {quote(column)}"
+
+
 def _modify(facts: Facts, columns: tuple[str, ...], nullness: str) -> str:
     """Each clause restates its whole column: what MODIFY leaves out is lost."""
     clauses = (
-        f"MODIFY {quote(column)} {with_nullness(facts.child.column(column).definition, nullness)}"
+        f"{_modifies(column)} {with_nullness(facts.child.column(column).definition, nullness)}"
         for column in columns
     )
     # Where there is no way online the preflight has refused; the server would refuse INPLACE too.

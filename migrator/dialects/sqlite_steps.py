@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from migrator.catalog import Facts
 from migrator.dialects import sqlite_ddl
+from migrator.dialects.pg_null import null_step_columns, null_step_name
 from migrator.dialects.sqlite_rebuild import TableText, rebuild
 from migrator.dialects.sqlite_statement import Rebuild, Statement
 from migrator.dialects.sqlite_tokens import quote_name, quote_text
@@ -133,10 +135,13 @@ def validate_steps(facts: Facts) -> tuple[Step, ...]:
     """NOT NULL by a rebuild in which every foreign key is checked; the guard goes in the same breath."""
     if facts.reference.nullable:
         return ()
+    columns = facts.reference.columns
+    # The name says which of a composite's columns were nullable before: only those are given back.
+    columns = tuple(name for name in columns if facts.child.column(name).nullable) or columns
     return (
         Step(
-            "set-not-null",
-            f"declare {', '.join(facts.reference.columns)} NOT NULL and check every row",
+            null_step_name("set-not-null", facts, columns),
+            f"declare {', '.join(columns)} NOT NULL and check every row",
             _rebuild(facts, _with_not_null, leave_out=guard_names(facts)),
             lock=_LOCK,
             blocks=_BLOCKS,
@@ -148,17 +153,20 @@ def validate_steps(facts: Facts) -> tuple[Step, ...]:
 
 def unvalidate_steps(facts: Facts, ours: frozenset[str]) -> tuple[Step, ...]:
     """NULL is allowed for old rows again; the guard is back in the same breath."""
-    if "set-not-null" not in ours:
+    columns = null_step_columns("set-not-null", facts, ours)
+    if not columns:
         return ()
     guards = tuple(_guards(facts)) if "add-null-guard" in ours else ()
     return (
         Step(
             "drop-not-null",
             f"let old rows of {facts.reference.child} be NULL again",
-            _rebuild(facts, _without_not_null, guards=guards, unchecked=facts.reference.columns),
+            _rebuild(
+                facts, partial(_without_not_null, columns), guards=guards, unchecked=facts.reference.columns
+            ),
             lock=_LOCK,
             blocks=_BLOCKS,
-            done=lambda now: all(now.child.column(name).nullable for name in now.reference.columns),
+            done=lambda now: all(now.child.column(name).nullable for name in columns),
         ),
     )
 
@@ -227,8 +235,8 @@ def _with_not_null(facts: Facts, sql: str) -> str:
     return sql
 
 
-def _without_not_null(facts: Facts, sql: str) -> str:
-    for column in facts.reference.columns:
+def _without_not_null(columns: tuple[str, ...], facts: Facts, sql: str) -> str:
+    for column in columns:
         if not facts.child.column(column).nullable:
             sql = sqlite_ddl.drop_not_null(sql, column)
     return sql

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from migrator.catalog import Facts, ForeignKey, Index, Table
-from migrator.dialects import mysql_words, pg_null, pg_words
+from migrator.dialects import mysql_rebuild, mysql_words, pg_null, pg_words
 from migrator.dialects.pg_facts import Extras, NotNull, extras
 from migrator.dialects.pg_key import key_definition, key_name
 from migrator.plan import Plan, Sql, Step
@@ -23,6 +23,8 @@ def evolved(facts: Facts, step: Step) -> Facts:
         return facts
     if step.name == "unvalidate":
         return _unvalidate(facts, step.work)
+    if step.name == "drop-not-null":
+        return _drop_not_null(facts, _named(facts, step.work, mysql_rebuild.modifies))
     for stem, change in _CHANGES.items():
         if step.name == stem or step.name.removeprefix(stem + "-").replace("-", "").isdigit():
             return change(facts)
@@ -164,14 +166,16 @@ def _drop_not_null(facts: Facts, names: tuple[str, ...] = ()) -> Facts:
     return replace(facts, null_check="absent")
 
 
+def _named(facts: Facts, work: Sql, names: Callable[[str, str], bool]) -> tuple[str, ...]:
+    """The columns of the reference that a statement of a step is about."""
+    columns = facts.reference.columns
+    return tuple(column for column in columns if any(names(one, column) for one in work.statements))
+
+
 def _unvalidate(facts: Facts, work: Sql) -> Facts:
     """NULL is allowed again in the columns that the step names: not in one that was NOT NULL before."""
     facts = _key_validity(facts, False)
-    dropped = tuple(
-        column
-        for column in facts.reference.columns
-        if any(pg_null.drops_not_null(statement, column) for statement in work.statements)
-    )
+    dropped = _named(facts, work, pg_null.drops_not_null)
     return _guard(_drop_not_null(facts, dropped)) if dropped else facts
 
 
@@ -190,5 +194,4 @@ _CHANGES: Final[dict[str, Callable[[Facts], Facts]]] = {
     "add-null-check": _add_null_check,
     "validate": _validate,
     "set-not-null": _set_not_null,
-    "drop-not-null": _drop_not_null,
 }

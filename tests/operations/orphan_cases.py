@@ -171,6 +171,20 @@ def composite(engine: Engine) -> Case:
     return Case(reference, ("part", "number"), parents, children)
 
 
+def half_null(engine: Engine) -> Case:
+    """Of the reference's two columns one is NOT NULL from the beginning."""
+    parents = [{"country": country, "code": code} for country in "AB" for code in (1, 2)]
+    children = [
+        {"id": 10 * code + at, "land": land, "region": code}
+        for at, land in enumerate(["A", "B", "C", None])
+        for code in (1, 2, 3)
+    ]
+    fill(engine, table(engine, "region", key("country", sa.String(2)), key("code")), parents)
+    columns = (sa.Column("land", sa.String(2)), sa.Column("region", sa.Integer, nullable=False))
+    fill(engine, table(engine, "city", key("id"), *columns), children)
+    return Case(Reference.parse("city(region, land) -> region(code, country)"), ("id",), parents, children)
+
+
 def within_key(engine: Engine) -> Case:
     """The reference's two columns are part of the child's own key: a row given a parent has another key."""
     parents = [{"country": country, "code": code} for country in "ABC" for code in (1, 2)]

@@ -48,7 +48,7 @@ def round_of(database: Database, case: Case, null: Choice, dangling: Choice) -> 
     return Round(lambda: run(database.engine, UP, case.reference, null[0], dangling[0]), there)
 
 
-@pytest.mark.parametrize("make", [*orphan_cases.CASES, orphan_cases.within_key])
+@pytest.mark.parametrize("make", [*orphan_cases.CASES, orphan_cases.within_key, orphan_cases.half_null])
 def test_any_key_is_swept_constrained_and_given_back(database: Database, make: Make) -> None:
     """Backfilled to a stated parent, then deleted: composite, text and UUID keys, self-references, names
     that are reserved words or hold blanks, quotes and percent signs."""

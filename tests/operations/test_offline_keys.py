@@ -27,6 +27,7 @@ SHAPES: dict[str, Callable[[Engine], cases.Case]] = {
     "itself": cases.itself,
     "composite": cases.composite,
     "within": cases.within_key,
+    "half": cases.half_null,
     "text": cases.text_keys,
     "uuid": cases.uuid_keys,
 }
