@@ -126,7 +126,9 @@ def write(
         for path in written:
             path.unlink(missing_ok=True)
         raise UsageError(
-            str(error), hint="Name the head with --head, or the environment with --config."
+            str(error),
+            hint="Name the head with --head, or the environment with --config or --directory "
+            "(Flask-Migrate: --directory migrations).",
         ) from error
     return written
 

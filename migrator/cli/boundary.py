@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 import sqlalchemy as sa
+from alembic.util.exc import CommandError
 from sqlalchemy.engine import URL
 
 from migrator.connect_failures import without_password
@@ -47,6 +48,8 @@ class Boundary(click.Group):
             message = _clean(ctx, error.message)
             hint = _clean(ctx, error.hint) if error.hint else None
             raise Failure(message, hint, error.exit_code) from None
+        except CommandError as error:
+            raise Failure(_clean(ctx, _one_line(error)), None, 1) from None
         except sa.exc.DBAPIError as error:
             raise Failure(_clean(ctx, _driver_line(error)), None, 1) from None
         except sa.exc.SQLAlchemyError as error:

@@ -17,6 +17,7 @@ from alembic.script import Script, ScriptDirectory
 from alembic.script.revision import RevisionError
 from alembic.util.exc import CommandError
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
 
 from migrator.drill.listen import Heard, listening
 from migrator.drill.model import Direction
@@ -56,7 +57,7 @@ class Environment:
         """The revision the database is at, `base` where it is at none. Reads only.
 
         Raises:
-            UsageError: it is at several.
+            UsageError: it is at several, or the environment cannot be used.
         """
         seen: list[str] = []
 
@@ -65,14 +66,10 @@ class Environment:
             return []
 
         config = self._config()
-        script = ScriptDirectory.from_config(config)
-        try:
+        with self._usable():
+            script = ScriptDirectory.from_config(config)
             with self._quietly(), EnvironmentContext(config, script, fn=look, dont_mutate=True):
                 script.run_env()
-        except MigratorError:
-            raise
-        except CommandError as error:
-            raise UsageError(f"The Alembic environment of {self.ini} cannot be used: {error}") from error
         if len(seen) > 1:
             raise UsageError(
                 f"The database is at {len(seen)} revisions at once: {', '.join(seen)}.",
@@ -86,7 +83,8 @@ class Environment:
         Raises:
             UsageError: a revision nobody knows, several heads, a branch on the way, or nothing between.
         """
-        script = ScriptDirectory.from_config(self._config())
+        with self._usable():
+            script = ScriptDirectory.from_config(self._config())
         try:
             upper = script.get_current_head() if target in ("head", "heads") else target
             found = list(script.iterate_revisions(upper or BASE, start))
@@ -114,6 +112,22 @@ class Environment:
         with self._quietly(on_statement) as heard:
             run(self._config(), revision)
         return heard
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        """What an environment's own files raise is one line; env.py and the revisions are anybody's code."""
+        try:
+            yield
+        except (MigratorError, SQLAlchemyError):
+            raise
+        except Exception as error:
+            if os.environ.get("MIGRATOR_DEBUG"):
+                raise
+            raise UsageError(
+                f"The Alembic environment of {self.ini} cannot be used: {reason(error)}",
+                hint="--config names an alembic.ini with a script_location, whose env.py runs by itself; "
+                "Flask-Migrate's runs inside its application only, so a drill wants one beside it.",
+            ) from error
 
     def _config(self) -> Config:
         text = self.url.render_as_string(hide_password=False)

@@ -137,6 +137,37 @@ def test_what_makes_no_sense_is_said_before_a_copy_is_made(
 
 
 @pytest.mark.engines("sqlite")
+@pytest.mark.parametrize(
+    ("ini", "env", "said"),
+    [
+        ("[alembic]\n", "", "No 'script_location' key found"),
+        (
+            None,
+            "raise RuntimeError('Working outside of application context.\\n\\nMore')\n",
+            "RuntimeError: Working",
+        ),
+        (None, "from nowhere_at_all import app\n", "ModuleNotFoundError: No module named 'nowhere_at_all'"),
+    ],
+)
+def test_an_environment_that_does_not_run_is_one_line(
+    database: Database, tmp_path: Path, ini: str | None, env: str, said: str
+) -> None:
+    """Flask-Migrate's ini names no scripts and its env.py wants its application: exit 2, nothing copied."""
+    blog(database)
+    (tmp_path / "env.py").write_text(env, encoding="utf-8")
+    path = environment(tmp_path, (SWEEP, RESTORE), location=str(tmp_path))
+    if ini is not None:
+        path.write_text(ini, encoding="utf-8")
+
+    found = run("drill", "--url", database.url, "--config", str(path))
+
+    assert found.code == 2
+    assert said in found.err
+    assert len(found.err.strip().splitlines()) == 1, found.err
+    assert not copies(database)
+
+
+@pytest.mark.engines("sqlite")
 def test_nothing_to_upgrade_is_said_with_the_way_out(database: Database, tmp_path: Path) -> None:
     """A database at head: `--from` takes the copy down first."""
     blog(database)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -48,3 +49,11 @@ def test_options_that_contradict_each_other_are_refused(words: tuple[str, ...], 
     ran = run("revision", *words, "--dry-run")
     assert ran.code == 2, ran
     assert re.search(says, ran.err), ran.err
+
+
+def test_an_ini_that_names_no_scripts_says_where_they_are_named(tmp_path: Path) -> None:
+    """Flask-Migrate's alembic.ini has no script_location; the line names the option that stands for it."""
+    ini = tmp_path / "alembic.ini"
+    ini.write_text("[alembic]\n", encoding="utf-8")
+    ran = run("revision", "-r", "post.user_id -> user.id", "--config", str(ini))
+    assert (ran.code, "--directory migrations" in ran.err) == (2, True), ran
