@@ -38,6 +38,18 @@ def check_names(arguments: Mapping[str, Any]) -> None:
     _check(KNOWN, [name for name in arguments if not name.startswith((_SENTINEL, _PARENT))])
 
 
+def check_values(arguments: Mapping[str, Any]) -> None:
+    """Refuse a value that is wrong in any database before the first of several revisions, not at the one that
+    reads it.
+
+    Raises:
+        UsageError: a setting's value is none, or a word names no policy.
+    """
+    settings_from(arguments)
+    for name in ("on_null", "on_dangling"):
+        _said(arguments, name, Backfill())
+
+
 def settings_said(words: Sequence[str]) -> Settings:
     """The settings of a command that takes no policies: what `-x name=value` says, else environment and
     defaults.

@@ -133,7 +133,8 @@ def translate(verdict: str, error: sa.exc.DBAPIError) -> MigratorError:
     line = _line(error)
     if verdict == "denied":
         return PreflightRefused(
-            f"The database does not permit this: {line}", hint="Grant what is missing, then run it again."
+            f"The database does not permit this: {line.rstrip('.')}.",
+            hint="`migrator plan` names what is missing and the statement that mends it; then run it again.",
         )
     if verdict == "lost":
         return Interrupted(

@@ -150,7 +150,8 @@ def database_url(
     `postgres://` and `postgresql://` mean psycopg 3, `mysql://` and `mariadb://` mean PyMySQL.
 
     Raises:
-        UsageError: the text is no URL. The message never shows it: it may hold a password.
+        UsageError: the text is no URL, or its password holds an @. The message never shows it: it may hold a
+            password.
     """
     environ = os.environ if environ is None else environ
     text = flag or environ.get("MIGRATOR_URL") or environ.get("DATABASE_URL") or configured or DEFAULT_URL
@@ -161,6 +162,12 @@ def database_url(
             "The database URL cannot be read.",
             hint="Write it as postgresql://user:password@host:5432/database, mysql://..., or sqlite:///file.db.",
         ) from None
+    if _holds_an_at(url):
+        # What follows the first @ would be taken for the host, and shown as one.
+        raise UsageError(
+            "The database URL has more than one @, so where its password ends cannot be told.",
+            hint="Percent-encode the password's characters: @ as %40, : as %3A, / as %2F, % as %25.",
+        )
     drivers = {
         "postgres": "postgresql+psycopg",
         "postgresql": "postgresql+psycopg",
@@ -168,3 +175,8 @@ def database_url(
         "mariadb": "mariadb+pymysql",
     }
     return url.set(drivername=drivers.get(url.drivername, url.drivername))
+
+
+def _holds_an_at(url: URL) -> bool:
+    """Whether a piece of the password stands where the host or the database is read."""
+    return "@" in (url.host or "") or (url.password is not None and "@" in (url.database or ""))

@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL, Connection
 
 from migrator import journal, lock
 from migrator.adopt import forget_unapplied
-from migrator.arguments import check_names
+from migrator.arguments import check_names, check_values
 from migrator.blog.models import Base
 from migrator.connect import connect
 from migrator.errors import MigratorError, Stopped
@@ -40,6 +40,7 @@ def run() -> None:
     check_names(arguments)
     if asked_for_json(arguments):
         as_json()
+    check_values(arguments)
     url = database_url(arguments.get("url"), context.config.get_main_option("sqlalchemy.url"))
     if context.is_offline_mode():
         _offline(url, arguments)

@@ -202,6 +202,8 @@ def test_a_user_that_may_not_read_is_told(blog: Database) -> None:
         ("what is this", "cannot be read"),
         ("nosuchdb://localhost/x", "knows no database called 'nosuchdb'"),
         ("oracle://me:s3cr3t-pw@localhost/x", "is not installed"),
+        ("postgresql://me:a@s3cr3t-pw@localhost/x", "more than one @"),
+        ("mysql://me:a@bc/s3cr3t-pw@localhost/x", "more than one @"),
     ],
 )
 def test_a_url_that_makes_no_sense_is_told(url: str, words: str) -> None:
