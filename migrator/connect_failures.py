@@ -30,7 +30,7 @@ _BY_WORDS: tuple[tuple[str, str], ...] = (
 _BY_NUMBER = {
     1045: "login",
     1698: "login",
-    1044: "allowed",
+    1044: "not-yours",  # also said of a database that is not there, to an account that may not know
     1130: "allowed",
     1049: "database",
     1040: "full",
@@ -113,6 +113,8 @@ def _hint(kind: str, url: URL) -> str:
         "login": "Check user and password; in a URL, characters such as @ : / % are percent-encoded.",
         "database": f"Check the database's and the user's name ({client} lists what is there), or create it.",
         "allowed": "The server does not let this user in from here: ask for a grant (or a pg_hba.conf line).",
+        "not-yours": f"Check the database's name ({client} lists what this user may see), or GRANT the user "
+        "what `migrator plan` asks for.",
         "host": "Check the host name in the URL.",
         "refused": "Check host and port, and that the server is running and listens there.",
         "unreachable": "Check host, port and firewall; the server did not answer within the connect timeout.",

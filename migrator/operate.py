@@ -155,6 +155,9 @@ def translate(verdict: str, error: sa.exc.DBAPIError) -> MigratorError:
 
 
 def _line(error: sa.exc.DBAPIError) -> str:
+    args = getattr(error.orig, "args", ())
+    if len(args) == 2 and isinstance(args[0], int):  # PyMySQL: a number and the server's words
+        return f"{' '.join(str(args[1]).split())} ({args[0]})"
     text = str(error.orig).strip()
     return text.splitlines()[0] if text else type(error.orig).__name__
 

@@ -94,7 +94,14 @@ def _online(connection: Connection) -> None:
     except sa.exc.DBAPIError as error:
         raise translate(Sessions.of(connection).dialect.verdict(error), error) from error
     except CommandError as error:
-        if isinstance(error, MigratorError) or "Can't locate revision" not in str(error):
+        if isinstance(error, MigratorError):
+            raise
+        if "overlaps with other requested revisions" in str(error):
+            raise MigratorError(
+                f"alembic_version names a revision and one below it: {error}.",
+                hint="`alembic current` lists them; `alembic stamp --purge <revision>` leaves the right one.",
+            ) from error
+        if "Can't locate revision" not in str(error):
             raise
         raise MigratorError(
             f"This database is at a revision that is not among these: {error}.",

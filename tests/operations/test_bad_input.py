@@ -153,6 +153,7 @@ def test_a_role_that_may_only_read(blog: Database) -> None:
     """It is told what it lacks; nothing has changed."""
     with unchanged(blog), reader(blog) as url:
         ended = alembic_process(url, "upgrade", "head")
+        assert '(1142, "' not in ended.stderr  # the server's words, not a tuple of them
         assert_refused(ended, 4, r"migrator plan|read-only|lacks|GRANT", url=url)
 
 
@@ -166,6 +167,17 @@ def test_a_database_at_an_unknown_revision(blog: Database) -> None:
     with unchanged(blog):
         ended = alembic_process(blog.url, "upgrade", "head")
     assert_refused(ended, 1, r"revision that is not among these.*cafe1234.*Hint: .*stamp", url=blog.url)
+
+
+@pytest.mark.engines("sqlite")
+def test_a_database_at_a_revision_and_one_below_it(blog: Database) -> None:
+    """Somebody wrote into alembic_version: which line is right is for them to say, and how."""
+    with blog.engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)"))
+        connection.execute(sa.text("INSERT INTO alembic_version VALUES ('0001'), ('0003')"))
+    with unchanged(blog):
+        ended = alembic_process(blog.url, "upgrade", "head")
+    assert_refused(ended, 1, r"0003 overlaps.*Hint: .*stamp --purge", url=blog.url)
 
 
 @pytest.mark.engines("sqlite")

@@ -13,6 +13,7 @@ from migrator.connect_failures import explain, without_password
     ("error", "words"),
     [
         (Exception(1045, "Access denied for user 'me'@'h' (using password: YES)"), "Check user and password"),
+        (Exception(1044, "Access denied for user 'me'@'%' to database 'blgo'"), "Check the database's name"),
         (Exception(1049, "Unknown database 'blog'"), "or create it"),
         (Exception(2003, "Can't connect to MySQL server on 'h' (timed out)"), "firewall"),
         (Exception('connection failed: FATAL:  database "blog" does not exist'), "or create it"),
