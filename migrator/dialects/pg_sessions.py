@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from migrator.dialects.pg_locks import holders
+from migrator.dialects.pg_values import read_as_text_what_python_cannot_hold
 from migrator.dialects.pg_words import LockingSql, literal, table_sql
 from migrator.plan import Sql
 from migrator.reference import TableName
@@ -131,6 +132,7 @@ def read_only(connection: Connection) -> Iterator[None]:
     with begun(connection, "REPEATABLE READ READ ONLY", keep=False):
         limits = {name: value for name, value in unhurried(connection).items() if "timeout" in name}
         set_all(connection, {**limits, "row_security": "off"}, local=True)
+        read_as_text_what_python_cannot_hold(connection)
         yield
 
 
@@ -144,6 +146,7 @@ def transaction(connection: Connection) -> Iterator[None]:
 def prepare(connection: Connection, settings: Settings) -> None:
     """Settings for a session that works in batches; a batch waits for a row lock no longer than a
     blocking step waits for its table lock."""
+    read_as_text_what_python_cannot_hold(connection)
     with transaction(connection):
         set_all(connection, {**unhurried(connection), "lock_timeout": settings.lock_timeout_ms})
 

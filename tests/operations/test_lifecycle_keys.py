@@ -22,8 +22,10 @@ from tests.operations.lifecycle import (
     UP,
     Fate,
     Round,
+    assert_same,
     becomes,
     expected_rows,
+    picture,
     prove,
     rows_of,
     run,
@@ -114,3 +116,42 @@ def test_tables_in_other_schemas(database: Database) -> None:
         round_of(database, case, to, to),
         round_of(database, case, (Delete(), DELETE), (Delete(), DELETE)),
     )
+
+
+#: A type, and two keys of it that Python has no word for, or another one.
+_BEYOND = [
+    ("date", "'infinity'", "'0001-01-01 BC'"),
+    ("timestamptz", "'-infinity'", "'12000-01-01 00:00:00+00'"),
+    ("time", "'24:00'", "'12:00'"),
+    ("interval", "'1 mon'", "'-1 year 3 days 04:05:06.7'"),
+]
+
+
+@pytest.mark.engines("postgresql-18")
+@pytest.mark.parametrize(("kind", "one", "other"), _BEYOND)
+def test_keys_that_python_has_no_word_for(database: Database, kind: str, one: str, other: str) -> None:
+    """A history that ends at infinity, a year BC, 24:00, a month: the row is found, and comes back."""
+    with database.engine.begin() as connection:
+        for statement in (
+            "CREATE TABLE parent (id int PRIMARY KEY)",
+            "INSERT INTO parent VALUES (1)",
+            f"CREATE TABLE child (until {kind}, n int, parent_id int, PRIMARY KEY (until))",
+            f"INSERT INTO child VALUES ({one}, 1, 7), ({other}, 2, NULL)",
+        ):
+            connection.exec_driver_sql(statement)
+    reference = Reference.parse("child.parent_id -> parent.id")
+    shown = sa.text("SELECT until::text, n, parent_id FROM child ORDER BY n")
+    before = picture(database)
+    with database.engine.connect() as connection:
+        rows = connection.execute(shown).all()
+    run(database.engine, UP, reference, Backfill(to=1), Backfill(to=1))
+    with database.engine.connect() as connection:
+        assert [row.parent_id for row in connection.execute(shown)] == [1, 1]
+    run(database.engine, DOWN, reference)
+    with database.engine.connect() as connection:
+        assert connection.execute(shown).all() == rows
+    run(database.engine, UP, reference, Delete(), Delete())
+    run(database.engine, DOWN, reference)
+    with database.engine.connect() as connection:
+        assert connection.execute(shown).all() == rows
+    assert_same(before, picture(database))
