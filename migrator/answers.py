@@ -60,6 +60,26 @@ def nobody_to_create(facts: Facts, kind: str) -> Refused:
     )
 
 
+def cannot_be_null(facts: Facts) -> Refused | None:
+    """What to say to set-null where the reference is declared NOT NULL, or a column of it is."""
+    reference, child = facts.reference, facts.child
+    if not reference.nullable:
+        return Refused(
+            f"set-null would leave {', '.join(reference.columns)} NULL, and {reference} is NOT NULL. "
+            "Nothing was changed.",
+            hint="Use backfill or delete, or declare the reference nullable.",
+        )
+    for name in reference.columns:
+        # SQLite allows a NULL in most primary keys, and no row is found again by one.
+        if not child.column(name).nullable or name in child.primary_key:
+            return Refused(
+                f"set-null would leave {name} NULL, and {child.name}.{name} is NOT NULL. "
+                "Nothing was changed.",
+                hint=f"Use backfill or delete, or let {child.name}.{name} be NULL first.",
+            )
+    return None
+
+
 def first_of(facts: Facts, chain: Sequence[Policy], file: Callable[[str], Source]) -> Source | None:
     """Where the values of a chain come from, its first answer first; None where all rows get the same.
 

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from migrator import decisions, journal
-from migrator.answers import check_answers
+from migrator.answers import cannot_be_null, check_answers
 from migrator.batches import BatchSize
 from migrator.catalog import Facts
 from migrator.closure import closure_of
@@ -158,11 +158,8 @@ def _allow(connection: Connection, facts: Facts, name: str, policy: Policy, coun
             hint="List them with `migrator report`, or choose -x on_null= and -x on_dangling= "
             "(backfill or delete).",
         )
-    if isinstance(policy, SetNull) and not reference.nullable:
-        raise Refused(
-            f"set-null would leave {', '.join(reference.columns)} NULL, and {reference} is NOT NULL.",
-            hint="Use backfill or delete, or declare the reference nullable.",
-        )
+    if isinstance(policy, SetNull) and (refusal := cannot_be_null(facts)):
+        raise refusal
     if isinstance(policy, Keep) and not (name != "dangling" and reference.nullable):
         raise Refused(
             f"{count} {name} orphan(s) of {reference} cannot be kept: the constraint would not validate.",

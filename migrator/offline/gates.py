@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from migrator.answers import has_no_last_word, nobody_to_create
+from migrator.answers import cannot_be_null, has_no_last_word, nobody_to_create
 from migrator.catalog import ForeignKey
 from migrator.collisions import collisions, refusal
 from migrator.errors import Refused
@@ -166,8 +166,8 @@ def _problem(sweeping: Sweeping, name: str, policy: Policy) -> str | None:
     reference = sweeping.facts.reference
     if isinstance(policy, Refuse):
         return f"{name} orphans of {reference}, and the policy is to refuse; nothing was changed"
-    if isinstance(policy, SetNull) and not reference.nullable:
-        return f"set-null would leave NULL in {reference}, which is NOT NULL; nothing was changed"
+    if isinstance(policy, SetNull) and (refusal := cannot_be_null(sweeping.facts)):
+        return refusal.message
     if isinstance(policy, Keep) and not (name != "dangling" and reference.nullable):
         return f"{name} orphans of {reference} cannot be kept; nothing was changed"
     return None

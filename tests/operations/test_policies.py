@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 
 from migrator import restore_orphans, sweep_orphans
 from migrator.errors import PolicyChanged, Refused, TooManyOrphans, UsageError
+from migrator.fingerprint import compare
 from migrator.policy import (
     Backfill,
     Chain,
@@ -29,6 +31,7 @@ from migrator.reference import Reference, TableName
 from tests.conftest import Database
 from tests.operations import policy_desk as desk
 from tests.operations.lifecycle import FAST, Round, assert_same, in_order, picture, prove
+from tests.operations.offline_desk import written
 from tests.operations.orphan_cases import Row, fill, key, table
 from tests.operations.policy_desk import rows
 
@@ -152,6 +155,27 @@ def test_refusals_change_nothing(database: Database, null: Policy, dangling: Pol
     """Whatever says no does so before the first change."""
     blog(database)
     refused(database, null, dangling, Refused, words)
+
+
+@pytest.mark.parametrize("part_of_the_key", [False, True])
+def test_set_null_is_refused_where_a_column_is_not_null(database: Database, part_of_the_key: bool) -> None:
+    """Whatever the reference says of NULL: the table does not take it, and that is known beforehand; by a
+    script too."""
+    engine = database.engine
+    fill(engine, table(engine, "user", key("id")), [{"id": 1}])
+    column = sa.Column("user_id", sa.Integer, nullable=False, primary_key=part_of_the_key)
+    fill(engine, table(engine, "post", key("id"), column), [{"id": 2, "user_id": 1}, {"id": 3, "user_id": 9}])
+    nullable = Reference.parse("post.user_id -> user.id", nullable=True)
+    before, words = picture(database), "set-null would leave user_id NULL, and post.user_id is NOT NULL"
+    words = words.replace("post.user_id", r"(public\.)?post\.user_id")
+    with pytest.raises(Refused, match=words):
+        sweep_orphans(nullable, on_dangling=SetNull(), bind=engine, settings=FAST)
+    assert_same(before, picture(database))
+    done = database.client(written(database, ("sweep",), nullable, Keep(), SetNull()), check=False)
+    assert done.returncode != 0
+    assert re.search(words, done.stdout + done.stderr)
+    # The one procedure by which a script stops stays behind where there are procedures.
+    assert compare(before.fingerprint, picture(database).fingerprint) == ()
 
 
 def test_more_orphans_than_allowed(database: Database) -> None:
