@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -20,6 +21,29 @@ from tests.operations.offline_desk import quarantined, written
 from tests.operations.policy_desk import decide, rows
 from tests.operations.test_policy_keys import COMPOSITE, WORDS, cities, city_lookup
 
+
+def _not_null(engine: Engine, *hard: str) -> cases.Case:
+    """Two columns, of which some were NOT NULL before anybody came."""
+    region = cases.table(engine, "region", cases.key("country", sa.String(2)), cases.key("code"))
+    parents: list[cases.Row] = [{"country": "A", "code": 1}, {"country": "B", "code": 2}]
+    cases.fill(engine, region, parents)
+    columns: list[sa.Column[Any]] = [
+        sa.Column("land", sa.String(2), nullable="land" not in hard),
+        sa.Column("region", sa.Integer, nullable="region" not in hard),
+    ]
+    soft = None if len(hard) == 1 else 7
+    children: list[cases.Row] = [
+        {"id": 1, "land": "A", "region": 1},
+        {"id": 2, "land": "A", "region": soft},
+        {"id": 3, "land": "B", "region": 1},
+        {"id": 4, "land": "B", "region": 2},
+        {"id": 5, "land": "A", "region": 1},
+    ]
+    cases.fill(engine, cases.table(engine, "city", cases.key("id"), *columns), children)
+    reference = Reference.parse("city(land, region) -> region(country, code)")
+    return cases.Case(reference, ("id",), parents, children)
+
+
 SHAPES: dict[str, Callable[[Engine], cases.Case]] = {
     "simple": cases.simple,
     "awkward": cases.awkward,
@@ -30,6 +54,8 @@ SHAPES: dict[str, Callable[[Engine], cases.Case]] = {
     "half": cases.half_null,
     "text": cases.text_keys,
     "uuid": cases.uuid_keys,
+    "not-null": lambda engine: _not_null(engine, "land", "region"),
+    "half-not-null": lambda engine: _not_null(engine, "land"),
 }
 
 
@@ -53,7 +79,7 @@ def policies(case: cases.Case, *, backfill: bool) -> tuple[Policy, Policy]:
 def test_a_script_does_for_every_shape_what_an_online_run_does(
     database: Database, shape: str, backfill: bool
 ) -> None:
-    """Up as a script equals up online, and both scripts together leave no trace."""
+    """Up as a script equals up online, and both ways back leave no trace."""
     case = SHAPES[shape](database.engine)
     before = picture(database)
     null, dangling = policies(case, backfill=backfill)
@@ -62,9 +88,10 @@ def test_a_script_does_for_every_shape_what_an_online_run_does(
         run(other.engine, UP, case.reference, null, dangling)
         database.client(written(database, UP, case.reference, null, dangling))
         assert compare(picture(other).fingerprint, picture(database).fingerprint) == ()
+        run(other.engine, DOWN, case.reference)
+        assert_same(before, picture(other))
     database.client(written(database, DOWN, case.reference, null, dangling))
-    after = picture(database)
-    assert_same(before, after)
+    assert_same(before, picture(database))
 
 
 def test_values_of_every_kind_go_through_a_script(database: Database, tmp_path: Path) -> None:
