@@ -155,7 +155,7 @@ def translate(verdict: str, error: sa.exc.DBAPIError) -> MigratorError:
 
 
 def _line(error: sa.exc.DBAPIError) -> str:
-    args = getattr(error.orig, "args", ())
+    args: tuple[object, ...] = getattr(error.orig, "args", ())
     if len(args) == 2 and isinstance(args[0], int):  # PyMySQL: a number and the server's words
         return f"{' '.join(str(args[1]).split())} ({args[0]})"
     text = str(error.orig).strip()

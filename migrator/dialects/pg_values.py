@@ -1,7 +1,8 @@
 """Values of a key that Python has no word for: `infinity`, a year BC, 24:00, a month.
 
-A row is addressed by the values of its key, read and sent back. psycopg refuses those it cannot represent, and
-makes 30 days of a month, which is another key. Read as the server's text they come back as what they were.
+A row is addressed by the values of its key, read and sent back. psycopg refuses those it cannot represent,
+and makes 30 days of a month, which is another key. Read as the server's text they come back as what they
+were.
 """
 
 from __future__ import annotations
