@@ -36,13 +36,7 @@ def find_target(connection: Connection, facts: Facts, policy: Backfill) -> Key |
     """
     reference = facts.reference
     if policy.to is not None:
-        if len(policy.to) != len(reference.parent_columns):
-            raise Refused(
-                f"backfill_to gives {len(policy.to)} value(s); the key of {reference.parent} has "
-                f"{len(reference.parent_columns)}.",
-                hint=f"Give one value for each of: {', '.join(reference.parent_columns)}.",
-            )
-        return _stated_parent(connection, facts, policy.to)
+        return _stated_parent(connection, facts, stated_key(facts, policy.to))
     for name in sorted(policy.required):
         if not facts.parent.has(name):
             raise unknown_column(facts.parent.name, name, (column.name for column in facts.parent.columns))
@@ -60,6 +54,23 @@ def find_target(connection: Connection, facts: Facts, policy: Backfill) -> Key |
     if not found:
         _check_free(connection, facts, stated)
     return found[0] if found else None
+
+
+def stated_key(facts: Facts, said: Key) -> Key:
+    """The key of an existing parent as `backfill_to` says it.
+
+    Raises:
+        Refused: it has not as many values as the parent's key.
+    """
+    parent, columns = facts.reference.parent, facts.reference.parent_columns
+    if len(said) != len(columns):
+        raise Refused(
+            f"backfill_to gives {len(said)} value(s); the key of {parent} has {len(columns)}.",
+            hint=f"Give one value for each of: {', '.join(columns)}.",
+        )
+    return tuple(
+        _meant(facts.parent.column(name), value) for name, value in zip(columns, said, strict=True)
+    )
 
 
 def _stated_parent(connection: Connection, facts: Facts, key: Key) -> Key:
@@ -201,13 +212,17 @@ def _is(
 
 
 def stated_values(parent: Table, sentinel: Mapping[str, Any]) -> dict[str, Any]:
-    """The stated values for columns that the parent has. `true` and `false`, which a command line can only
-    say in letters, are meant as such where the column is a yes or no."""
-    return {
-        name: _TRUTH.get(str(value).lower(), value) if _is_truth(parent.column(name)) else value
-        for name, value in sentinel.items()
-        if parent.has(name)
-    }
+    """The stated values for columns that the parent has."""
+    return {name: _meant(parent.column(name), value) for name, value in sentinel.items() if parent.has(name)}
+
+
+def _meant(column: Column, value: Any) -> Any:
+    """`true` and `false`, which a command line can only say in letters, are meant as such where the column is
+    a yes or no. A number for a text is its digits: PostgreSQL does not compare the two, and MySQL, which
+    compares them as numbers, takes '05' and '5x' for 5."""
+    if _is_truth(column):
+        return _TRUTH.get(str(value).lower(), value)
+    return str(value) if type(value) is int and family(column) == "text" else value
 
 
 def _is_truth(column: Column) -> bool:

@@ -15,7 +15,6 @@ from migrator import quarantine
 from migrator.answers import Questions, first_of
 from migrator.catalog import Facts, Table
 from migrator.decisions import DecisionsFile
-from migrator.errors import Refused
 from migrator.offline.records import Records
 from migrator.offline.words import Words
 from migrator.parents import keyed_parent, parents_mirror
@@ -27,7 +26,7 @@ from migrator.quarantine import KIND as MIRROR_KIND
 from migrator.reference import Reference, TableName
 from migrator.repairs import source_of
 from migrator.scan import policies_of
-from migrator.sentinel import stated_values, unique_part
+from migrator.sentinel import stated_key, stated_values, unique_part
 from migrator.sentinel_row import claiming, highest, is_drawn
 from migrator.values import Source
 from migrator.worklist import KIND, SEQ, Worklist
@@ -201,15 +200,9 @@ class Sweeping:
         Raises:
             Refused: `backfill_to` has not as many values as the key.
         """
-        reference = self.facts.reference
         if policy.to is not None:
-            if len(policy.to) != len(reference.parent_columns):
-                raise Refused(
-                    f"backfill_to gives {len(policy.to)} value(s); the key of {reference.parent} has "
-                    f"{len(reference.parent_columns)}.",
-                    hint=f"Give one value for each of: {', '.join(reference.parent_columns)}.",
-                )
-            return dict(zip(reference.parent_columns, policy.to, strict=True))
+            key = stated_key(self.facts, policy.to)
+            return dict(zip(self.facts.reference.parent_columns, key, strict=True))
         return unique_part(self.facts.parent, stated_values(self.facts.parent, policy.sentinel))
 
     def same(self, parent: FromClause, values: Mapping[str, Any]) -> list[ColumnElement[bool]]:

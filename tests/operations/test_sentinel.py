@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from migrator.errors import Refused
+from migrator.fingerprint import compare
 from migrator.policy import Backfill, Delete
 from migrator.reference import Reference
 from tests.conftest import Database
@@ -306,3 +307,32 @@ def test_a_reference_within_the_key_comes_back_under_the_old_key(database: Datab
     run(database.engine, UP, reference, Backfill(to=2), Backfill(to=2))
     run(database.engine, DOWN, reference)
     assert_same(before, picture(database))
+
+
+def test_a_number_for_a_key_of_text_is_its_digits(database: Database) -> None:
+    """Not any text that a server takes for the same number; online and by a script."""
+    metadata = sa.MetaData()
+    region = sa.Table("region", metadata, sa.Column("code", sa.String(5), primary_key=True))
+    town = sa.Table(
+        "town", metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column("region", sa.String(5))
+    )
+    metadata.create_all(database.engine)
+    with database.engine.begin() as connection:
+        connection.execute(sa.insert(region), [{"code": code} for code in ("05", "5", "5x")])
+        connection.execute(sa.insert(town), [{"id": 1, "region": "9"}, {"id": 2, "region": None}])
+    before = picture(database)
+    reference = Reference.parse("town.region -> region.code")
+    five = Backfill(to=5)
+
+    def online() -> None:
+        run(database.engine, ("sweep",), reference, five, five)
+
+    def script() -> None:
+        database.client(written(database, ("sweep",), reference, five, five))
+
+    for up in (online, script):
+        up()
+        with database.engine.connect() as connection:
+            assert set(connection.execute(sa.select(town.c.region)).scalars()) == {"5"}
+        run(database.engine, ("restore",), reference)
+        assert compare(before.fingerprint, picture(database).fingerprint) == ()
