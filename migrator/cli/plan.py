@@ -29,13 +29,15 @@ from migrator.settings import Settings, resolve
 
 FORMATS = ("text", "json")
 POLICIES = ("backfill", "delete", "set-null", "refuse", "keep")
+#: NULL names nobody who could be created.
+DANGLING = (*POLICIES, "create-parents")
 
 
 @click.command("plan")
 @database_options
 @reference_options
 @click.option("--on-null", type=click.Choice(POLICIES), help="[default: backfill; keep with --nullable]")
-@click.option("--on-dangling", type=click.Choice(POLICIES), default="backfill", show_default=True)
+@click.option("--on-dangling", type=click.Choice(DANGLING), default="backfill", show_default=True)
 @click.option(
     "--count/--no-count",
     "counting",

@@ -10,11 +10,10 @@ import click
 from alembic.config import Config
 
 from migrator import revisions
+from migrator.cli.plan import DANGLING, POLICIES
 from migrator.errors import UsageError
 from migrator.policy import Backfill, Policy, policy_named
 from migrator.reference import ACTIONS, Reference
-
-_POLICIES = ["backfill", "delete", "set-null", "refuse", "keep"]
 
 
 @click.command("revision")
@@ -30,8 +29,8 @@ _POLICIES = ["backfill", "delete", "set-null", "refuse", "keep"]
 @click.option(
     "--index/--no-index", default=True, show_default=True, help="A supporting index on the child columns."
 )
-@click.option("--on-null", type=click.Choice(_POLICIES), help="What to do with NULL.")
-@click.option("--on-dangling", type=click.Choice(_POLICIES), help="What to do with a missing parent.")
+@click.option("--on-null", type=click.Choice(POLICIES), help="What to do with NULL.")
+@click.option("--on-dangling", type=click.Choice(DANGLING), help="What to do with a missing parent.")
 @click.option(
     "--backfill-to", metavar="KEY", help="An existing key to backfill with; commas for a composite one."
 )

@@ -28,6 +28,14 @@ def test_a_backfill_key_is_written_as_it_was_said(reference: str, said: str, wri
     assert (ran.code, written in ran.out) == (0, True), ran
 
 
+def test_a_revision_may_create_the_parents_of_dangling_rows() -> None:
+    """The policy is stated for them alone: NULL names nobody."""
+    words = ("revision", "-r", "a.b -> c.d", "--on-null", "delete", "--dry-run", "--on-dangling")
+    ran = run(*words, "create-parents")
+    assert (ran.code, "on_null=Delete(), on_dangling=CreateParents()" in ran.out) == (0, True), ran
+    assert run(*words, "keep", "--on-null", "create-parents").code == 2
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
