@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
 
 from migrator import Policies, journal, restore_set, status, sweep_set
 from migrator.errors import Refused, UsageError
@@ -18,7 +14,7 @@ from migrator.policy import Backfill, Delete, Refuse
 from migrator.reference import Reference
 from migrator.sets import in_order
 from tests.conftest import Database
-from tests.operations.lifecycle import FAST, ROOT, assert_same, picture
+from tests.operations.lifecycle import FAST, assert_same, picture
 from tests.operations.lifecycle import in_order as sorted_rows
 from tests.operations.orphan_cases import fill, key, table
 from tests.operations.policy_desk import rows
@@ -235,19 +231,3 @@ def test_words_that_make_no_set(database: Database) -> None:
         sweep_set([], bind=database.engine)
     with pytest.raises(UsageError, match=r"stated for reply.post_id -> post.id, which is not"):
         sweep_set([POST], bind=database.engine, policies={REPLY: Policies(Delete(), Delete())})
-
-
-@pytest.mark.engines("sqlite")
-def test_a_set_is_no_script(database: Database, tmp_path: Path) -> None:
-    """Only the run finds out how many rounds there are; the hint has the operations one by one."""
-    forum(database)
-    (tmp_path / "0001_set.py").write_text(
-        "from alembic import op\n\nrevision, down_revision = '0001', None\n\n\n"
-        f"def upgrade():\n    op.sweep_set([{REPLY!r}, {POST!r}])\n"
-    )
-    config = Config(str(ROOT / "alembic.ini"), cmd_opts=Namespace(x=[f"url={database.url}"]))
-    config.set_main_option("version_locations", str(tmp_path))
-    config.attributes["configure_logger"] = False
-    with pytest.raises(UsageError) as refused:
-        command.upgrade(config, "head", sql=True)
-    assert f'op.sweep_orphans("{POST}"); op.sweep_orphans("{REPLY}")' in (refused.value.hint or "")
