@@ -68,9 +68,7 @@ def stated_key(facts: Facts, said: Key) -> Key:
             f"backfill_to gives {len(said)} value(s); the key of {parent} has {len(columns)}.",
             hint=f"Give one value for each of: {', '.join(columns)}.",
         )
-    return tuple(
-        _meant(facts.parent.column(name), value) for name, value in zip(columns, said, strict=True)
-    )
+    return tuple(_meant(facts.parent.column(name), value) for name, value in zip(columns, said, strict=True))
 
 
 def _stated_parent(connection: Connection, facts: Facts, key: Key) -> Key:
