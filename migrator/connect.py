@@ -42,7 +42,7 @@ _ASYNC = {
 
 
 @contextmanager
-def connect(url: URL | str, *, read_only: bool = False) -> Iterator[Engine]:
+def connect(url: URL | str, *, read_only: bool = False, must_exist: bool = False) -> Iterator[Engine]:
     """An engine for `url`, disposed of at the end. One connection is made and closed at once, so
     that a server that cannot be had is reported here and not in the middle of the work.
 
@@ -50,13 +50,14 @@ def connect(url: URL | str, *, read_only: bool = False) -> Iterator[Engine]:
         url: the database, as `settings.database_url` gives it.
         read_only: for reports: an SQLite file is neither created nor written to, nor is anything left
             beside it. On servers the session does that: see `Dialect.read_only`.
+        must_exist: for commands that write into a database that has a history: an SQLite file is not created.
 
     Raises:
         ConnectionFailed: no server, refused, wrong password, unknown database, no such file, a
             directory that cannot be written to; with a way out, and without the password.
         UsageError: the URL's dialect or driver is not installed.
     """
-    engine = make_engine(url, read_only=read_only)
+    engine = make_engine(url, read_only=read_only, must_exist=must_exist)
     try:
         check(engine)
         yield engine
@@ -64,7 +65,7 @@ def connect(url: URL | str, *, read_only: bool = False) -> Iterator[Engine]:
         engine.dispose()
 
 
-def make_engine(url: URL | str, *, read_only: bool = False) -> Engine:
+def make_engine(url: URL | str, *, read_only: bool = False, must_exist: bool = False) -> Engine:
     """As `connect`, without trying it out. The caller disposes of it.
 
     Raises:
@@ -74,7 +75,7 @@ def make_engine(url: URL | str, *, read_only: bool = False) -> Engine:
     url = _synchronous(sa.make_url(url))
     is_sqlite = url.get_backend_name() == "sqlite"
     if is_sqlite:
-        _check_file(url, read_only)
+        _check_file(url, read_only or must_exist)
     try:
         given = dict(_DRIVER_ARGUMENTS.get(url.get_driver_name(), {}))
         if read_only and url.get_driver_name() == "psycopg":
@@ -123,7 +124,7 @@ def _synchronous(url: URL) -> URL:
     return url.set(drivername=f"{backend}+{_ASYNC[driver]}") if driver in _ASYNC else url
 
 
-def _check_file(url: URL, read_only: bool) -> None:
+def _check_file(url: URL, must_exist: bool) -> None:
     path = _sqlite_file(url)
     if path is None:
         return
@@ -135,7 +136,7 @@ def _check_file(url: URL, read_only: bool) -> None:
                 f"The SQLite file {path} may not be read.", hint=f"Look at its rights: ls -l {path}"
             )
         return
-    if read_only:
+    if must_exist:
         raise ConnectionFailed(
             f"There is no SQLite file {path}.",
             hint="Check the path; it is taken from the working directory unless the URL has four slashes.",

@@ -103,8 +103,7 @@ def write(
     written: list[Path] = []
     follows = head
     try:
-        script = ScriptDirectory.from_config(config)
-        taken = {revision.revision for revision in script.walk_revisions()}
+        script, taken = _scripts(config)
         for stage in stages(reference, on_null, on_dangling):
             revision = script.generate_revision(
                 _identifier(reference, stage, taken),
@@ -131,6 +130,26 @@ def write(
             "(Flask-Migrate: --directory migrations).",
         ) from error
     return written
+
+
+def _scripts(config: Config) -> tuple[ScriptDirectory, set[str]]:
+    """The environment's scripts, and the revisions there are. They are anybody's files: what reading one
+    raises is one line.
+
+    Raises:
+        UsageError: the ini or a revision cannot be read.
+    """
+    try:
+        script = ScriptDirectory.from_config(config)
+        return script, {revision.revision for revision in script.walk_revisions()}
+    except CommandError:
+        raise
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise UsageError(
+            f"The Alembic environment of {config.config_file_name} cannot be read: {what}",
+            hint="`alembic history` fails in the same way; nothing was written.",
+        ) from error
 
 
 def _identifier(reference: Reference, stage: Stage, taken: set[str]) -> str:

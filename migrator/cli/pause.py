@@ -28,7 +28,7 @@ def ask(url: str | None, config: Path | None, what: str | None, said: str) -> No
     Raises:
         Refused: nothing runs in this database.
     """
-    with connect(resolve_url(url, config)) as engine, engine.begin() as connection:
+    with connect(resolve_url(url, config), must_exist=True) as engine, engine.begin() as connection:
         asked = journal.request(connection, what) if journal.exists(connection) else []
     if not asked:
         raise Refused("Nothing runs in this database.", hint="See `migrator status --all`.")

@@ -269,7 +269,7 @@ def restore_(
         raise UsageError("Which rows?", hint="Name a --run, a --reference or a --key, or say --all.")
     selection = Selection(references, runs, states, kinds, tuple(parse_key(key) for key in keys))
     settings, target = settings_said(words), resolve_url(url, config)
-    with connect(target) as engine, closing(Sessions.of(engine, settings)) as sessions:
+    with connect(target, must_exist=True) as engine, closing(Sessions.of(engine, settings)) as sessions:
         with telling(settings.log) as told:
             outcome = restore(
                 sessions,
@@ -331,7 +331,8 @@ def purge_(
         raise UsageError("Which rows?", hint="Say --older-than 90d, name a --run, or say --all.")
     before = before_age(older_than) if older_than else None
     selection, settings = Selection(references, runs, states, kinds, before=before), settings_said(words)
-    with connect(resolve_url(url, config)) as engine, closing(Sessions.of(engine, settings)) as sessions:
+    target = resolve_url(url, config)
+    with connect(target, must_exist=True) as engine, closing(Sessions.of(engine, settings)) as sessions:
         with sessions.open() as connection:
             what = doomed(connection, selection)
         if not even_if_needed:

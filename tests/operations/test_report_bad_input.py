@@ -233,3 +233,15 @@ def test_an_output_that_cannot_be_written_is_told(blog: Database, tmp_path: Path
 def test_a_configuration_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     """--config must exist; it is not replaced by the default."""
     _one_line(run("report", "--config", str(tmp_path / "no.ini")), 2, "no.ini")
+
+
+@pytest.mark.engines("sqlite")
+@pytest.mark.parametrize(
+    "words", [("pause",), ("resume",), ("quarantine", "restore", "--all"), ("quarantine", "purge", "--all")]
+)
+def test_a_command_on_a_history_makes_no_file(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """Given in the wrong folder it says so; an empty database is not left there."""
+    path = tmp_path / "gone.db"
+    ran = run(*words, "--url", f"sqlite:///{path}")
+    _one_line(ran, 1, "There is no SQLite file")
+    assert not path.exists()

@@ -65,3 +65,25 @@ def test_an_ini_that_names_no_scripts_says_where_they_are_named(tmp_path: Path) 
     ini.write_text("[alembic]\n", encoding="utf-8")
     ran = run("revision", "-r", "post.user_id -> user.id", "--config", str(ini))
     assert (ran.code, "--directory migrations" in ran.err) == (2, True), ran
+
+
+@pytest.mark.parametrize(
+    ("ini", "revision", "said"),
+    [
+        ("[alembic\n", "", "MissingSectionHeaderError"),
+        (None, "revision = 'a'\ndown_revision = None\ndef upgrade(:\n", "SyntaxError"),
+        (None, "import nowhere_at_all\n", "ModuleNotFoundError"),
+    ],
+)
+def test_an_environment_that_cannot_be_read_is_one_line(
+    tmp_path: Path, ini: str | None, revision: str, said: str
+) -> None:
+    """A broken ini or somebody's broken revision: exit 2, no traceback, nothing written."""
+    versions = tmp_path / "versions"
+    versions.mkdir()
+    (versions / "a.py").write_text(revision, encoding="utf-8")
+    path = tmp_path / "alembic.ini"
+    path.write_text(ini or f"[alembic]\nscript_location = {tmp_path}\n", encoding="utf-8")
+    ran = run("revision", "-r", "post.user_id -> user.id", "--config", str(path))
+    assert (ran.code, said in ran.err, len(ran.err.splitlines())) == (2, True, 1), ran
+    assert [file.name for file in versions.glob("*.py")] == ["a.py"]
