@@ -15,7 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import pymysql
 import sqlalchemy as sa
+from pymysql.constants import FIELD_TYPE
 from sqlalchemy.engine import Connection
 
 from migrator.dialects.base import Verdict
@@ -178,8 +180,11 @@ def session_settings(connection: Connection, lock_seconds: int, more: Mapping[st
 
 def set_up(connection: Connection, settings: Sequence[str]) -> None:
     """Send session settings and leave no transaction open. A read timeout of the client's is lifted: it
-    would abandon an ALTER that goes on without us."""
+    would abandon an ALTER that goes on without us. A BIT is read as the number it is: its bytes, sent back as
+    part of a key, would be compared as text and found to be none (1292)."""
     driver: Any = connection.connection.dbapi_connection
+    if isinstance(driver, pymysql.Connection) and isinstance(driver.decoders, dict):
+        driver.decoders[FIELD_TYPE.BIT] = int.from_bytes
     if getattr(driver, "_read_timeout", None) is not None:
         driver._read_timeout = None
     for setting in settings:

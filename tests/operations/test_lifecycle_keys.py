@@ -155,3 +155,25 @@ def test_keys_that_python_has_no_word_for(database: Database, kind: str, one: st
     with database.engine.connect() as connection:
         assert connection.execute(shown).all() == rows
     assert_same(before, picture(database))
+
+
+@pytest.mark.engines("mysql", "mariadb")
+def test_a_key_of_bits(database: Database) -> None:
+    """It is a number to the server: as bytes it would not be found."""
+    with database.engine.begin() as connection:
+        for statement in (
+            "CREATE TABLE parent (id int PRIMARY KEY)",
+            "INSERT INTO parent VALUES (1)",
+            "CREATE TABLE child (flags bit(20) PRIMARY KEY, parent_id int)",
+            "INSERT INTO child VALUES (b'101', 7), (b'10000000001', NULL), (b'0', 7), (b'1', 1)",
+        ):
+            connection.exec_driver_sql(statement)
+    reference = Reference.parse("child.parent_id -> parent.id")
+    before = picture(database)
+    for policy in (Backfill(to=1), Delete()):
+        run(database.engine, UP, reference, policy, policy)
+        with database.engine.connect() as connection:
+            left = connection.execute(sa.text("SELECT DISTINCT parent_id FROM child")).scalars().all()
+        assert left == [1]
+        run(database.engine, DOWN, reference)
+        assert_same(before, picture(database))
