@@ -61,12 +61,25 @@ def another_row(connection: Connection, table: Table, stated: Mapping[str, Any])
         insert = sa.insert(target).values({target.c[name]: bound(value) for name, value in new.items()})
         return Another(insert, new)
     source = table_clause(table.name, *columns).alias("c")
-    row = sa.select(*(bound(new[name]) if name in new else source.c[name] for name in columns))
+    said: Mapping[str, Any] = {**loosened(table, stated), **new}
+    row = sa.select(*(bound(said[name]) if name in said else source.c[name] for name in columns))
     # Named, so that the statement does not depend on the order the columns were created in.
     insert = sa.insert(target).from_select(
         [target.c[name] for name in columns], row.select_from(source).limit(1)
     )
     return Another(insert, new)
+
+
+def loosened(table: Table, stated: Mapping[str, Any]) -> dict[str, None]:
+    """NULL for what is beside the stated columns in other foreign keys, where it may be NULL: together with
+    the stated values it would be a reference that nobody stated, and to nobody."""
+    return {
+        name: None
+        for key in table.foreign_keys
+        if key.match != "full" and set(key.columns) & set(stated)
+        for name in key.columns
+        if name not in stated and table.column(name).nullable
+    }
 
 
 def send(connection: Connection, dialect: Dialect, statement: sa.Insert | sa.Update | sa.Delete) -> int:

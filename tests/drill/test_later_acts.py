@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from tests.conftest import Database
 from tests.drill.harness import RESTORE, SWEEP, blog, environment, hold
+from tests.operations.orphan_cases import key
 
 ENFORCE = ("enforce_reference(POST_AUTHOR)", "release_reference(POST_AUTHOR)")
 VALIDATE = (
@@ -53,6 +55,38 @@ def test_what_the_application_wrote_survives_the_downgrade(
     act = result.act("application")
     assert act is not None
     assert act.status == "passed", (act.summary, act.differences)
+    assert act.summary == "2 new rows survived, 1 conflict kept and reported, everything else as it was."
+
+
+def test_rows_are_made_up_so_that_another_foreign_key_on_the_same_column_holds(
+    database: Database, tmp_path: Path
+) -> None:
+    """A city of another region does not keep the place that belonged to its region."""
+    metadata = sa.MetaData()
+    region = sa.Table("region", metadata, key("a"), key("b"))
+    place = sa.Table("place", metadata, key("a"), key("b"), key("c"))
+    city = sa.Table(
+        "city",
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True),
+        *(sa.Column(name, sa.Integer) for name in ("a", "b", "c")),
+        sa.ForeignKeyConstraint(["a", "b", "c"], ["place.a", "place.b", "place.c"], name="fk_place"),
+    )
+    metadata.create_all(database.engine)
+    with database.engine.begin() as connection:
+        connection.execute(sa.insert(region), [{"a": 1, "b": 1}, {"a": 1, "b": 2}])
+        connection.execute(sa.insert(place), [{"a": 1, "b": b, "c": 5} for b in (1, 2, 3)])
+        cities = [{"id": each, "a": 1, "b": each, "c": 5} for each in (1, 2, 3)]
+        connection.execute(sa.insert(city), cities)
+    said = "'city(a, b) -> region(a, b)'"
+    up = f"sweep_orphans({said}, on_dangling=Backfill(to=(1, 1))); enforce_reference({said})"
+    down = f"release_reference({said}); restore_orphans({said})"
+
+    result = hold(database, ini=environment(tmp_path, (up, down)), each=False)
+
+    assert [act.status for act in result.acts if act.status not in ("passed", "skipped")] == []
+    act = result.act("application")
+    assert act is not None
     assert act.summary == "2 new rows survived, 1 conflict kept and reported, everything else as it was."
 
 

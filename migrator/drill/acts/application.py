@@ -25,7 +25,7 @@ from migrator.fingerprint import Difference, Fingerprint
 from migrator.predicate import table_clause
 from migrator.quarantine import ACTION, CHANGED, DELETED, HELD, STATE
 from migrator.reference import Reference, TableName
-from migrator.verify.another import Another, another_row, send
+from migrator.verify.another import Another, another_row, loosened, send
 from migrator.verify.madeup import bound
 
 _ALL = 10**9
@@ -157,9 +157,9 @@ def _places(mirror: quarantine.Mirror, action: str) -> Iterable[str]:
 def _point_elsewhere(
     connection: Connection, dialect: Dialect, child: Table, key: Mapping[str, Any], ours: Mapping[str, Any]
 ) -> None:
-    target = table_clause(child.name, *key, *ours)
+    target = table_clause(child.name, *key, *{**loosened(child, ours), **ours})
     same = (target.c[name] == bound(value) for name, value in key.items())
-    new = {target.c[name]: bound(value) for name, value in ours.items()}
+    new = {target.c[name]: bound(value) for name, value in {**loosened(child, ours), **ours}.items()}
     send(connection, dialect, sa.update(target).where(*same).values(new))
 
 
