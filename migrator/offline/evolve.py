@@ -146,7 +146,8 @@ def _add_null_check(facts: Facts) -> Facts:
 
 def _validate(facts: Facts) -> Facts:
     facts = _key_validity(facts, True)
-    if not facts.reference.nullable:
+    # Where NOT NULL was there before us no CHECK was added.
+    if facts.null_check != "absent":
         facts = replace(facts, null_check="valid")
     proved = tuple(replace(each, validated=True) for each in extras(facts.child).not_nulls)
     return _extras(facts, not_nulls=proved)
