@@ -90,6 +90,33 @@ def test_rows_are_made_up_so_that_another_foreign_key_on_the_same_column_holds(
     assert act.summary == "2 new rows survived, 1 conflict kept and reported, everything else as it was."
 
 
+@pytest.mark.engines("sqlite", "mysql-9.7")
+def test_a_row_made_after_one_that_was_written_before_it_is_not_taken_for_lost(
+    database: Database, tmp_path: Path
+) -> None:
+    """Of places one is written as a child and the next as a parent: both may have the same region."""
+    metadata = sa.MetaData()
+    region = sa.Table("region", metadata, key("a"), key("b"))
+    place = sa.Table("place", metadata, key("a"), key("b"), key("c"))
+    columns = (sa.Column(name, sa.Integer) for name in ("a", "b", "c"))
+    city = sa.Table("city", metadata, sa.Column("id", sa.Integer, primary_key=True), *columns)
+    metadata.create_all(database.engine)
+    with database.engine.begin() as connection:
+        connection.execute(sa.insert(region), [{"a": 1, "b": 1}])
+        connection.execute(sa.insert(place), [{"a": 1, "b": 1, "c": 5}, {"a": 7, "b": 1, "c": 5}])
+        connection.execute(sa.insert(city), [{"id": 1, "a": 1, "b": 1, "c": 5}])
+    revisions = []
+    for said in ("'place(a, b) -> region(a, b)'", "'city(a, b, c) -> place(a, b, c)'"):
+        up = f"sweep_orphans({said}, on_null=Delete(), on_dangling=Delete()); enforce_reference({said})"
+        revisions.append((up, f"release_reference({said}); restore_orphans({said})"))
+
+    result = hold(
+        database, ini=environment(tmp_path, *revisions), each=False, arguments=("max_orphan_share=1",)
+    )
+
+    assert result.exit_code == 0, result.verdict
+
+
 def test_a_downgrade_that_loses_new_rows_is_found_out(database: Database, tmp_path: Path) -> None:
     """One that deletes what it does not know of fails in the last act: the round trip alone was identical."""
     blog(database)

@@ -7,7 +7,7 @@ back is reported and kept in quarantine, and everything else is as it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,12 +51,18 @@ def play(stage: Stage) -> Outcome:
     for facts in stage.facts():
         if not facts.child.key:  # nothing would tell afterwards which of its rows were written to
             continue
+        # Where the reference is part of the key, a row with another reference is another row.
+        same_row = not set(facts.reference.columns) & set(facts.child.key)
         with stage.connected() as connection:
-            aside = list(_set_aside(connection, facts.reference))
+            aside = list(_set_aside(connection, facts.reference)) if same_row else []
         with stage.sessions() as sessions, sessions.work() as connection:
             _write(connection, sessions.dialect, facts, aside, written)
     if not written.new:
         return Outcome("skipped", "No row could be made up for these tables.")
+    rows = (*written.new, *written.again)
+    with stage.connected() as connection:
+        # A row written later may be made after an earlier one, and share the values that told that one.
+        were = [_how_many(connection, *row) for row in rows]
     for revision in reversed(stage.path):
         stage.go("down", revision)
     now = stage.fingerprint()
@@ -67,7 +73,7 @@ def play(stage: Stage) -> Outcome:
             for each in references
             for one in quarantine.mirrors(connection, each)
         )
-        lost = [row for row in (*written.new, *written.again) if not _there(connection, *row)]
+        lost = [row for row, count in zip(rows, were, strict=True) if _how_many(connection, *row) < count]
     differences = tuple(one for one in stage.compared(stage.first, now) if not _by_us(one, now, written))
     return _outcome(written, held, lost, differences)
 
@@ -138,7 +144,7 @@ def _set_aside(connection: Connection, reference: Reference) -> Iterator[tuple[s
         clause = mirror.clause
         for action in (CHANGED, DELETED):
             row = connection.execute(
-                sa.select(*(clause.c[place] for place in _places(mirror, action)))
+                sa.select(*(clause.c[column] for column in mirror.key))
                 .where(
                     clause.c[ACTION] == sa.literal_column(f"'{action}'"),
                     clause.c[STATE] == sa.literal_column(f"'{HELD}'"),
@@ -147,11 +153,6 @@ def _set_aside(connection: Connection, reference: Reference) -> Iterator[tuple[s
             ).first()
             if row is not None:
                 yield action, dict(zip(mirror.key, row, strict=True))
-
-
-def _places(mirror: quarantine.Mirror, action: str) -> Iterable[str]:
-    """Where the mirror says under which key the row is in its table now, or was last."""
-    return mirror.places.values() if action == CHANGED else mirror.key
 
 
 def _point_elsewhere(
@@ -172,10 +173,10 @@ def _write_again(
 
 
 # -- looking -------------------------------------------------------------------------------------
-def _there(connection: Connection, table: TableName, values: Mapping[str, Any]) -> bool:
+def _how_many(connection: Connection, table: TableName, values: Mapping[str, Any]) -> int:
     clause = table_clause(table, *values)
     same = (clause.c[name] == bound(value) for name, value in values.items())
-    return connection.execute(sa.select(sa.func.count()).select_from(clause).where(*same)).scalar_one() == 1
+    return connection.execute(sa.select(sa.func.count()).select_from(clause).where(*same)).scalar_one()
 
 
 def _by_us(one: Difference, now: Fingerprint, written: _Written) -> bool:
