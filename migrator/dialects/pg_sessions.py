@@ -17,7 +17,6 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from migrator.dialects.pg_locks import holders
-from migrator.dialects.pg_values import read_as_text_what_python_cannot_hold
 from migrator.dialects.pg_words import LockingSql, literal, table_sql
 from migrator.plan import Sql
 from migrator.reference import TableName
@@ -132,7 +131,7 @@ def read_only(connection: Connection) -> Iterator[None]:
     with begun(connection, "REPEATABLE READ READ ONLY", keep=False):
         limits = {name: value for name, value in unhurried(connection).items() if "timeout" in name}
         set_all(connection, {**limits, "row_security": "off"}, local=True)
-        read_as_text_what_python_cannot_hold(connection)
+        _read_leniently(connection)
         yield
 
 
@@ -146,7 +145,7 @@ def transaction(connection: Connection) -> Iterator[None]:
 def prepare(connection: Connection, settings: Settings) -> None:
     """Settings for a session that works in batches; a batch waits for a row lock no longer than a
     blocking step waits for its table lock."""
-    read_as_text_what_python_cannot_hold(connection)
+    _read_leniently(connection)
     with transaction(connection):
         set_all(connection, {**unhurried(connection), "lock_timeout": settings.lock_timeout_ms})
 
@@ -293,3 +292,10 @@ def move_sequence(connection: Connection, table: str, column: str, beyond: int) 
         query = sa.text(f"SELECT setval({sequence}, GREATEST(nextval({sequence}), :beyond))")
         connection.execute(query, {"table": table, "column": column, "beyond": beyond})
     return True
+
+
+def _read_leniently(connection: Connection) -> None:
+    # It loads the driver, which `migrator --help` does without.
+    from migrator.dialects.pg_values import read_as_text_what_python_cannot_hold
+
+    read_as_text_what_python_cannot_hold(connection)

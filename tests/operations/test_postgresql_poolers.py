@@ -112,7 +112,9 @@ def test_what_only_reads_goes_through(blog: Pooled) -> None:
         client.execute("SELECT 1")
     run(blog.database.engine, UP, POST_AUTHOR, DELETED_AUTHOR, DELETED_AUTHOR)
     children, parents = ("post.user_id", "post.id", "user.id"), ("user.id", "post.id")
-    several = [f"--reference={child} -> {parent}" for child in children for parent in parents]
+    several = [
+        f"--reference={child} -> {parent}" for child in children for parent in parents if child != parent
+    ]
     said, codes = [], set()
     for command in (["report", *several], ["audit"], ["discover"], ["status"], ["quarantine", "list"]):
         done = CliRunner().invoke(main, [*command, f"--url={blog.url('single')}"])
