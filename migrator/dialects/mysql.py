@@ -19,7 +19,6 @@ from migrator.dialects.mysql_catalog import Catalog
 from migrator.dialects.mysql_definition import quote
 from migrator.dialects.mysql_environment import environment, long_transactions, unchecked_sessions
 from migrator.dialects.mysql_facts import facts_of
-from migrator.dialects.mysql_half_checked import half_checked
 from migrator.dialects.mysql_preflight import preflight
 from migrator.plan import Sql, Step
 from migrator.reference import Reference, TableName
@@ -70,7 +69,6 @@ class MySQL(Dialect):
     ) -> Iterator[Problem]:
         """What the account, the server and other sessions say against it."""
         yield from environment(connection, facts)
-        yield from half_checked(connection, facts)
         tables = list(dict.fromkeys((facts.child.name, facts.parent.name)))
         holders = locks.holders(connection, self._database(connection), tables) or []
         yield from long_transactions(holders, facts, settings)

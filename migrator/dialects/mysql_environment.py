@@ -16,6 +16,7 @@ from migrator.dialects.base import Blocker, Problem
 from migrator.dialects.mysql_definition import literal, quote
 from migrator.dialects.mysql_fence import needs_view
 from migrator.dialects.mysql_grants import Grants, account, grants
+from migrator.dialects.mysql_half_checked import half_checked
 from migrator.dialects.mysql_preflight import rebuilds
 from migrator.dialects.mysql_words import nullable_columns, table_sql
 from migrator.settings import Settings
@@ -46,6 +47,7 @@ def environment(connection: Connection, facts: Facts) -> Iterator[Problem]:
         yield from _triggers(facts, may, variables)
         yield from _fence(facts, may, who)
     yield from _settings(facts, variables)
+    yield from half_checked(connection, facts, variables)
     yield from _constraint_name(connection, facts)
     if rebuilds(facts):
         yield from _room(connection, facts, variables)

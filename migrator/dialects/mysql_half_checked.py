@@ -8,7 +8,7 @@ index on (user_id, deleted_at), every post that is not deleted may name a user w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from sqlalchemy.engine import Connection
@@ -16,17 +16,18 @@ from sqlalchemy.engine import Connection
 from migrator.catalog import Facts, Index
 from migrator.dialects.base import Problem
 from migrator.dialects.mysql_definition import quote
-from migrator.dialects.mysql_words import columns_sql, pairs, table_sql
+from migrator.dialects.mysql_words import columns_sql, pairs, serving_indexes, table_sql
 
 _SINCE: Final = (9, 6)
 
 
-def half_checked(connection: Connection, facts: Facts) -> Iterator[Problem]:
+def half_checked(connection: Connection, facts: Facts, variables: Mapping[str, str]) -> Iterator[Problem]:
     """Whether the key would be half checked, or is."""
-    if facts.server.family != "mysql" or facts.server.version < _SINCE or _native(connection):
+    native = variables.get("innodb_native_foreign_keys", "").upper() == "ON"
+    if facts.server.family != "mysql" or facts.server.version < _SINCE or native:
         return
     columns, _ = pairs(facts)
-    index = _taken(connection, facts, columns)
+    index = _taken(connection, facts)
     loose = [
         name
         for name in (index.columns if index else ())
@@ -46,18 +47,9 @@ def half_checked(connection: Connection, facts: Facts) -> Iterator[Problem]:
     )
 
 
-def _native(connection: Connection) -> bool:
-    shown = connection.exec_driver_sql("SHOW GLOBAL VARIABLES LIKE 'innodb_native_foreign_keys'").first()
-    return shown is not None and str(shown[1]).upper() == "ON"
-
-
-def _taken(connection: Connection, facts: Facts, columns: tuple[str, ...]) -> Index | None:
+def _taken(connection: Connection, facts: Facts) -> Index | None:
     """The index that serves the key: the first in the table's own order. None where we are yet to make it."""
     show = f"SHOW INDEX FROM {table_sql(facts.child.name)}"
     shown = connection.exec_driver_sql(show, execution_options={"no_parameters": True}).mappings()
-    by_name = {index.name: index for index in facts.child.indexes}
-    for name in dict.fromkeys(str(row["Key_name"]) for row in shown):
-        index = by_name.get(name)
-        if index is not None and index.leads_with(columns) and index.columns[: len(columns)] == columns:
-            return index
-    return None
+    serving = {index.name: index for index in serving_indexes(facts)}
+    return next((serving[name] for row in shown if (name := str(row["Key_name"])) in serving), None)

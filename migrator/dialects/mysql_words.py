@@ -55,14 +55,19 @@ def pairs(facts: Facts) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(ours[column] for column in order), order
 
 
-def supporting_index(facts: Facts) -> Index | None:
-    """An index that serves the child side of the foreign key, the one of our name first."""
+def serving_indexes(facts: Facts) -> list[Index]:
+    """The indexes that can serve the child side of the foreign key: their first columns are in its order."""
     columns, _ = pairs(facts)
-    found = [
+    return [
         index
         for index in facts.child.indexes
         if index.leads_with(columns) and index.columns[: len(columns)] == columns
     ]
+
+
+def supporting_index(facts: Facts) -> Index | None:
+    """An index that serves the child side of the foreign key, the one of our name first."""
+    found = serving_indexes(facts)
     named = [index for index in found if index.name == facts.reference.index_name]
     return next(iter(named or found), None)
 
