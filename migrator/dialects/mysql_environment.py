@@ -41,13 +41,16 @@ def environment(connection: Connection, facts: Facts) -> Iterator[Problem]:
     variables = _variables(connection, "VARIABLES")
     may = grants(connection)
     yield from _read_only(facts.server, variables, may)
+    lacking: list[Problem] = []
     if may is not None:
         who = account(connection)
-        yield from _privileges(facts, may, who)
+        lacking = list(_privileges(facts, may, who))
+        yield from lacking
         yield from _triggers(facts, may, variables)
         yield from _fence(facts, may, who)
     yield from _settings(facts, variables)
-    yield from half_checked(connection, facts, variables)
+    if not lacking:  # it asks the tables themselves
+        yield from half_checked(connection, facts, variables)
     yield from _constraint_name(connection, facts)
     if rebuilds(facts):
         yield from _room(connection, facts, variables)
