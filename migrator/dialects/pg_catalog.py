@@ -7,7 +7,7 @@ INVALID index, inbound keys, the partition tree (https://www.postgresql.org/docs
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
@@ -45,11 +45,23 @@ def read_table(connection: Connection, name: TableName) -> Table:
     Raises:
         UnknownTableError: there is none; the message lists the nearest names.
     """
-    row = connection.execute(sa.text(queries.RESOLVE), {"name": name.name, "schema": name.schema})
-    found = row.mappings().first()
-    if found is None:
-        raise _unknown(connection, name)
-    return _Reader(connection, found).table()
+    return read_tables(connection, name)[0]
+
+
+def read_tables(connection: Connection, *names: TableName) -> list[Table]:
+    """The same for several, in as many questions as for one.
+
+    Raises:
+        UnknownTableError: one of them is not there.
+    """
+    wanted = {"names": [name.name for name in names], "schemas": [name.schema for name in names]}
+    rows = connection.execute(sa.text(queries.RESOLVE), wanted).mappings().all()
+    found = {row["place"]: row for row in rows}
+    for place, name in enumerate(names, 1):
+        if place not in found:
+            raise _unknown(connection, name)
+    reader = _Reader(connection, list({row["oid"] for row in rows}))
+    return [reader.table(found[place]) for place in range(1, len(names) + 1)]
 
 
 def read_facts(connection: Connection, reference: Reference) -> Facts:
@@ -59,8 +71,7 @@ def read_facts(connection: Connection, reference: Reference) -> Facts:
         UnknownTableError, UnknownColumnError.
     """
     server = read_server(connection)
-    child = read_table(connection, reference.child)
-    parent = child if reference.is_self_reference else read_table(connection, reference.parent)
+    child, parent = read_tables(connection, reference.child, reference.parent)
     for table, columns in ((child, reference.columns), (parent, reference.parent_columns)):
         for column in columns:
             if not table.has(column):
@@ -132,26 +143,35 @@ def _with_partitions_key(child: Table, reference: Reference) -> Table:
 
 
 class _Reader:
-    """Reads what belongs to one row of `pg_class`."""
+    """Reads what belongs to some rows of `pg_class`.
 
-    def __init__(self, connection: Connection, found: RowMapping) -> None:
+    Args:
+        oids: theirs.
+    """
+
+    def __init__(self, connection: Connection, oids: list[int]) -> None:
         self.connection = connection
-        self.found = found
-        self.oid: int = found["oid"]
+        self.indexes = self.owned(queries.INDEXES, oids)
+        self.constraints = self.owned(queries.CONSTRAINTS, oids)
+        self.keys = self.owned(queries.FOREIGN_KEYS.format(side="conrelid"), oids)
+        self.inbound = self.owned(queries.FOREIGN_KEYS.format(side="confrelid"), oids)
+        self.triggers = self.owned(queries.TRIGGERS, oids)
+        self.relatives = self.owned(queries.RELATIVES, oids)
+        self.columns = self.owned(queries.COLUMNS, oids)
 
-    def rows(self, query: str, **values: Any) -> Sequence[RowMapping]:
-        return self.connection.execute(sa.text(query), values or {"oid": self.oid}).mappings().all()
+    def owned(self, query: str, oids: list[int]) -> dict[int, list[RowMapping]]:
+        """The rows by the table that each belongs to."""
+        found: dict[int, list[RowMapping]] = {oid: [] for oid in oids}
+        for row in self.connection.execute(sa.text(query), {"oids": oids}).mappings():
+            found[row["owner"]].append(row)
+        return found
 
-    def table(self) -> Table:
-        found = self.found
-        partitions, sizes = self.partitions() if found["relkind"] == "p" else ((), (found,))
-        indexes = self.rows(queries.INDEXES, oids=[self.oid])
-        constraints = self.rows(queries.CONSTRAINTS)
-        keys = self.rows(queries.FOREIGN_KEYS.format(side="conrelid"), oids=[self.oid])
-        triggers = tuple(
-            row[0] for row in self.connection.execute(sa.text(queries.TRIGGERS), {"oid": self.oid})
-        )
-        relatives = self.rows(queries.RELATIVES)
+    def table(self, found: RowMapping) -> Table:
+        oid: int = found["oid"]
+        partitions, sizes = self.partitions(oid) if found["relkind"] == "p" else ((), (found,))
+        indexes, constraints, keys = self.indexes[oid], self.constraints[oid], self.keys[oid]
+        triggers = tuple(row["name"] for row in self.triggers[oid])
+        relatives = self.relatives[oid]
         old_style = [row for row in relatives if not row["is_partition"]]
         rows = [size["rows"] for size in sizes if size["rows"] is not None]
         extra = Extras(
@@ -171,19 +191,16 @@ class _Reader:
             checks=tuple((row["name"], row["validated"]) for row in constraints if row["type"] == "c"),
             not_enforced=tuple(_foreign_key(row) for row in keys if not row["enforced"]),
             all_triggers=triggers,
+            ruled=found["ruled"],
         )
         return Table(
             _name(found),
-            self.kind(),
-            tuple(_column(row) for row in self.rows(queries.COLUMNS)),
+            _kind(found),
+            tuple(_column(row) for row in self.columns[oid]),
             primary_key=next((tuple(row["columns"]) for row in indexes if row["primary"]), ()),
             unique_keys=tuple(tuple(row["columns"]) for row in indexes if _is_key(row)),
             foreign_keys=tuple(_foreign_key(row) for row in keys if row["enforced"]),
-            inbound=tuple(
-                _foreign_key(row)
-                for row in self.rows(queries.FOREIGN_KEYS.format(side="confrelid"), oids=[self.oid])
-                if row["enforced"]
-            ),
+            inbound=tuple(_foreign_key(row) for row in self.inbound[oid] if row["enforced"]),
             indexes=tuple(_index(row) for row in indexes),
             triggers=tuple(name for name in triggers if not name.startswith(GUARD_PREFIX)),
             estimated_rows=sum(rows) if rows else None,
@@ -193,28 +210,29 @@ class _Reader:
             address=CTID if found["relkind"] == "r" and not old_style else None,
         )
 
-    def kind(self) -> str:
-        persistence = {"u": "unlogged", "t": "temporary"}.get(self.found["persistence"])
-        plain = "partition" if self.found["is_partition"] else "table"
-        return _KINDS.get(self.found["relkind"]) or persistence or plain
-
-    def partitions(self) -> tuple[tuple[Partition, ...], Sequence[RowMapping]]:
-        rows = self.rows(queries.PARTITIONS)
+    def partitions(self, oid: int) -> tuple[tuple[Partition, ...], Sequence[RowMapping]]:
+        rows = self.connection.execute(sa.text(queries.PARTITIONS), {"oid": oid}).mappings().all()
         oids = [row["oid"] for row in rows]
-        keys = self.rows(queries.FOREIGN_KEYS.format(side="conrelid"), oids=oids)
-        indexes = self.rows(queries.INDEXES, oids=oids)
+        keys = self.owned(queries.FOREIGN_KEYS.format(side="conrelid"), oids)
+        indexes = self.owned(queries.INDEXES, oids)
         members = tuple(
             Partition(
                 _name(row),
                 TableName(row["up_name"], row["up_schema"]),
                 row["leaf"],
                 row["foreign"],
-                tuple(_foreign_key(key) for key in keys if key["owner"] == row["oid"] and key["enforced"]),
-                tuple(_index(index) for index in indexes if index["owner"] == row["oid"]),
+                tuple(_foreign_key(key) for key in keys[row["oid"]] if key["enforced"]),
+                tuple(_index(index) for index in indexes[row["oid"]]),
             )
             for row in rows
         )
         return members, [row for row in rows if row["leaf"]]
+
+
+def _kind(found: RowMapping) -> str:
+    persistence = {"u": "unlogged", "t": "temporary"}.get(found["persistence"])
+    plain = "partition" if found["is_partition"] else "table"
+    return _KINDS.get(found["relkind"]) or persistence or plain
 
 
 def _name(row: RowMapping) -> TableName:

@@ -56,6 +56,7 @@ class Extras:
         checks: its CHECK constraints by name, and whether each was validated.
         not_enforced: foreign keys declared NOT ENFORCED (18 and later): they check nothing.
         all_triggers: every trigger of the table, ours included.
+        ruled: whether a rule may rewrite the statements sent to it.
     """
 
     lockable: bool = True
@@ -68,6 +69,7 @@ class Extras:
     checks: tuple[tuple[str, bool], ...] = ()
     not_enforced: tuple[ForeignKey, ...] = ()
     all_triggers: tuple[str, ...] = ()
+    ruled: bool = False
 
     def packed(self) -> dict[str, object]:
         """As `Table.extra` carries it."""

@@ -1,5 +1,6 @@
 """The catalog queries. Names come in as bound values, never as text, so any name will do.
 
+Those that speak of tables ask for several at once, whose `owner` each row then names.
 None of them opens a user's table: sizes are the statistics' (`relpages`), not `pg_relation_size`,
 which would wait behind another session's ACCESS EXCLUSIVE lock.
 """
@@ -15,11 +16,12 @@ SELECT c.oid, n.nspname AS schema, c.relname AS name, c.relkind AS relkind,
        CASE WHEN c.reltuples > 0 THEN c.reltuples::bigint END AS rows,
        c.relpages::bigint * current_setting('block_size')::bigint AS bytes,
        has_table_privilege(c.oid, 'UPDATE') OR has_table_privilege(c.oid, 'DELETE')
-         OR has_table_privilege(c.oid, 'TRUNCATE') AS lockable
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relname = :name AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-  AND CASE WHEN CAST(:schema AS text) IS NULL THEN pg_table_is_visible(c.oid)
-           ELSE n.nspname = CAST(:schema AS text) END
+         OR has_table_privilege(c.oid, 'TRUNCATE') AS lockable,
+       c.relhasrules AS ruled, w.place
+FROM unnest(CAST(:names AS text[]), CAST(:schemas AS text[])) WITH ORDINALITY w(name, schema, place)
+JOIN pg_class c ON c.relname = w.name AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE CASE WHEN w.schema IS NULL THEN pg_table_is_visible(c.oid) ELSE n.nspname = w.schema END
 """
 
 NAMES: Final = """
@@ -32,7 +34,8 @@ ORDER BY 1, 2
 
 # attgenerated: 's' stored, 'v' virtual (18). A collation is told only where it is not the type's own.
 COLUMNS: Final = """
-SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type, NOT a.attnotnull AS nullable,
+SELECT a.attrelid AS owner, a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type,
+       NOT a.attnotnull AS nullable,
        CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END AS default,
        a.attgenerated AS generated, a.attidentity AS identity,
        EXISTS (SELECT FROM pg_depend s
@@ -46,7 +49,7 @@ JOIN pg_type t ON t.oid = a.atttypid
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 LEFT JOIN pg_collation co ON co.oid = a.attcollation
 LEFT JOIN pg_namespace cn ON cn.oid = co.collnamespace
-WHERE a.attrelid = :oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE a.attrelid = ANY(CAST(:oids AS oid[])) AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum
 """
 
@@ -75,12 +78,12 @@ ORDER BY cn.nspname, cc.relname, k.conname
 """
 
 CONSTRAINTS: Final = """
-SELECT k.conname AS name, k.contype AS type, k.convalidated AS validated,
+SELECT k.conrelid AS owner, k.conname AS name, k.contype AS type, k.convalidated AS validated,
        pg_get_constraintdef(k.oid) AS definition,
        (SELECT a.attname FROM pg_attribute a
         WHERE k.contype = 'n' AND a.attrelid = k.conrelid AND a.attnum = k.conkey[1]) AS column
 FROM pg_constraint k
-WHERE k.conrelid = :oid
+WHERE k.conrelid = ANY(CAST(:oids AS oid[]))
   AND NOT EXISTS (SELECT FROM pg_constraint up WHERE up.oid = k.conparentid AND up.conrelid = k.conrelid)
 ORDER BY k.conname
 """
@@ -99,17 +102,18 @@ ORDER BY c.relname
 """
 
 TRIGGERS: Final = """
-SELECT tgname::text FROM pg_trigger WHERE tgrelid = :oid AND NOT tgisinternal ORDER BY tgname
+SELECT tgrelid AS owner, tgname::text AS name FROM pg_trigger
+WHERE tgrelid = ANY(CAST(:oids AS oid[])) AND NOT tgisinternal ORDER BY tgname
 """
 
 RELATIVES: Final = """
-SELECT n.nspname AS schema, c.relname AS name, i.inhrelid = :oid AS is_parent,
+SELECT w.oid AS owner, n.nspname AS schema, c.relname AS name, i.inhrelid = w.oid AS is_parent,
        child.relispartition AS is_partition
-FROM pg_inherits i
+FROM unnest(CAST(:oids AS oid[])) w(oid)
+JOIN pg_inherits i ON w.oid IN (i.inhrelid, i.inhparent)
 JOIN pg_class child ON child.oid = i.inhrelid
-JOIN pg_class c ON c.oid = CASE WHEN i.inhrelid = :oid THEN i.inhparent ELSE i.inhrelid END
+JOIN pg_class c ON c.oid = CASE WHEN i.inhrelid = w.oid THEN i.inhparent ELSE i.inhrelid END
 JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE i.inhrelid = :oid OR i.inhparent = :oid
 ORDER BY i.inhseqno, n.nspname, c.relname
 """
 
