@@ -261,24 +261,55 @@ def capture(
         How many rows were copied; the caller compares it with what it then changes.
     """
     source = mirror.source_clause.alias("c") if source is None else source
-    clause = mirror.clause
-    kind_sql = sa.literal_column(f"'{kind}'") if isinstance(kind, str) else kind
-    values: list[tuple[str, Any]] = [
-        (RUN_ID, _text(run_id)),
-        (KIND, kind_sql),
-        (ACTION, _text(action)),
-        # Bound, unlike the words beside it: the text of the statement stays the same from batch to batch.
-        (AT, sa.bindparam(None, journal.now(), sa.String(40))),
-        (STATE, _text(HELD)),
-    ]
+    values = _ours(run_id, kind, action)
     values.extend((f"{NEW}{at}", value) for at, value in enumerate(new_values))
     values.extend((column, source.c[column]) for column in mirror.captured)
     query = sa.select(*(value.label(None) for _, value in values)).where(
         dialect.key_in([source.c[column] for column in mirror.key], keys)
     )
+    return _inserted(connection, mirror, [name for name, _ in values], query)
+
+
+def move(
+    connection: Connection,
+    dialect: Dialect,
+    mirror: Mirror,
+    keys: Sequence[tuple[Any, ...]],
+    *,
+    run_id: str,
+    kind: str,
+) -> int:
+    """Delete rows and copy what went, whole, into the mirror, in one statement: the rows are looked up once.
+    For a table that the server can do this with: `Dialect.moves_rows`.
+
+    Returns:
+        How many rows went, all of them copied; the caller compares it with what was to go.
+    """
+    target = mirror.source_clause
+    condition = dialect.key_in([target.c[column] for column in mirror.key], keys)
+    deleted = sa.delete(target).where(condition)
+    gone = deleted.returning(*(target.c[column] for column in mirror.captured)).cte("c")
+    values = [*_ours(run_id, kind, DELETED), *((column, gone.c[column]) for column in mirror.captured)]
+    query = sa.select(*(value.label(None) for _, value in values)).select_from(gone)
+    return _inserted(connection, mirror, [name for name, _ in values], query)
+
+
+def _ours(run_id: str, kind: ColumnElement[str] | str, action: str) -> list[tuple[str, ColumnElement[Any]]]:
+    """Our own columns of a captured row."""
+    return [
+        (RUN_ID, _text(run_id)),
+        (KIND, sa.literal_column(f"'{kind}'") if isinstance(kind, str) else kind),
+        (ACTION, _text(action)),
+        # Bound, unlike the words beside it: the text of the statement stays the same from batch to batch.
+        (AT, sa.bindparam(None, journal.now(), sa.String(40))),
+        (STATE, _text(HELD)),
+    ]
+
+
+def _inserted(connection: Connection, mirror: Mirror, names: list[str], query: sa.Select[Any]) -> int:
     # SQLAlchemy keeps the row count of an INSERT only when asked to.
     result = connection.execute(
-        sa.insert(clause).from_select([name for name, _ in values], query),
+        sa.insert(mirror.clause).from_select(names, query),
         execution_options={"preserve_rowcount": True},
     )
     return int(result.rowcount)

@@ -51,6 +51,7 @@ class Remove:
     """
 
     context: Context
+    facts: Facts
     mirror: Mirror
     closure: Closure
 
@@ -68,6 +69,11 @@ class Remove:
         dialect = self.context.dialect
         if self.closure.edges:
             return remove(self.context, connection, self.closure, self.mirror, keys, kind)
+        if dialect.moves_rows(self.facts.child):
+            moved = quarantine.move(
+                connection, dialect, self.mirror, keys, run_id=self.context.run.id, kind=kind
+            )
+            return _same(self.mirror, moved, moved, len(keys), "deleted")
         captured = quarantine.capture(
             connection, dialect, self.mirror, keys, run_id=self.context.run.id, kind=kind, action=DELETED
         )

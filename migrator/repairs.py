@@ -42,7 +42,7 @@ def repairs_for(
             found.append(RepointEach(context, facts, mirror, source))
         elif isinstance(one, Delete):
             closure = closure_of(connection, context.dialect, facts, one.dependants, make=True)
-            found.append(Remove(context, mirror, closure))
+            found.append(Remove(context, facts, mirror, closure))
         elif isinstance(one, SetNull):
             found.append(Repoint(context, facts, mirror, None))
         elif isinstance(one, Backfill):

@@ -280,6 +280,10 @@ class Dialect:
         """Whether the scan had better read this table in one go than in windows of its key."""
         return False
 
+    def moves_rows(self, table: Table) -> bool:
+        """Whether rows of this table can be deleted and copied in one statement (PostgreSQL)."""
+        return False
+
     def whole_table_hint(self, table: Table) -> str:
         """The index hint with which a table is best read as a whole while others write to it; "" for none."""
         return ""

@@ -24,6 +24,7 @@ from migrator.dialects import (
     pg_unproved,
 )
 from migrator.dialects.base import Blocker, Dialect, Problem, Unproved, Verdict, keys_bound
+from migrator.dialects.pg_facts import extras
 from migrator.dialects.pg_words import LockingSql, quote
 from migrator.errors import StepFailed
 from migrator.plan import Sql, Step
@@ -241,8 +242,14 @@ class PostgreSQL(Dialect):
 
     def reads_at_once(self, table: Table) -> bool:
         """Where it is no larger than what is read in a second or so: a scan holds nothing here that anyone
-        waits for, and by windows of the key it was measured to take twice the time."""
+        waits for, and by windows of the key it was measured to take twice the time. PostgreSQL reads
+        in parallel for CREATE TABLE AS, and never for INSERT (manual, 15.2)."""
         return table.bytes is not None and 0 < table.bytes <= _AT_ONCE
+
+    def moves_rows(self, table: Table) -> bool:
+        """By `DELETE ... RETURNING` in a WITH clause, which PostgreSQL refuses where a rule turns the DELETE
+        into something else or adds to it (0A000)."""
+        return not extras(table).ruled
 
     def mirror_column(self, column: Column) -> str:
         """The same type and collation, nullable, no default, no identity."""
