@@ -53,13 +53,14 @@ def scan(context: Context, connection: Connection, worklist: Worklist, step: str
         return detail
     after: Key | None = None
     rows = 0
-    if detail.get("after") and worklist.exists(connection):
-        after, rows = load_key(detail["after"]), int(detail.get("rows", 0))
-    else:
-        worklist.create(connection)
-        detail["found"] = 0
     stated = context.sessions.settings.scan_rows
     at_once = not stated and context.dialect.reads_at_once(worklist.child)
+    if detail.get("after") and worklist.exists(connection):
+        after, rows, at_once = load_key(detail["after"]), int(detail.get("rows", 0)), False
+    else:
+        detail["found"] = 0
+        if not at_once:
+            worklist.create(connection)
     size = BatchSize(stated or _FIRST, 1000, 1_000_000, target=1.0, growth=16.0)
     while True:
         context.check()
@@ -67,7 +68,8 @@ def scan(context: Context, connection: Connection, worklist: Worklist, step: str
         with context.dialect.transaction(connection):
             upto = None if at_once else worklist.window_end(connection, after, size.rows)
             rows += size.rows if upto is not None else worklist.count_rows(connection, after)
-            detail["found"] = detail.get("found", 0) + worklist.scan(connection, after, upto)
+            listed = worklist.fill(connection) if at_once else worklist.scan(connection, after, upto)
+            detail["found"] = detail.get("found", 0) + listed
             detail |= {
                 "rows": rows,
                 "scanned": upto is None,

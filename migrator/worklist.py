@@ -14,6 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
+from sqlalchemy.sql import quoted_name
 from sqlalchemy.sql.elements import ColumnElement
 
 from migrator.catalog import Table
@@ -111,6 +112,21 @@ class Worklist:
             execution_options={"preserve_rowcount": True},
         )
         return int(result.rowcount)
+
+    def fill(self, connection: Connection) -> int:
+        """List the orphans of the whole table; returns how many. The list is made by the statement that finds
+        them, in place of one that is there; for `Dialect.reads_at_once`."""
+        child = child_alias(self.reference, *self.child.handle)
+        columns = [child.c[column] for column in self.child.handle]
+        number = sa.func.row_number().over(order_by=columns).label(SEQ)
+        found = sa.cast(kind(self.reference, child), sa.String(16)).label(KIND)
+        keys = (child.c[name].label(quoted_name(name, quote=True)) for name in self.child.handle)
+        query = sa.select(number, found, *keys).where(breaks(self.reference, child))
+        self.drop(connection)
+        connection.execute(sa.CreateTableAs(query, quoted_name(self.name.name, quote=True)))
+        key = self.dialect.quote(SEQ)
+        run_plain(connection, f"ALTER TABLE {self.dialect.table_sql(self.name)} ADD PRIMARY KEY ({key})")
+        return sum(self.counts(connection).values())
 
     def count_rows(self, connection: Connection, after: Key | None) -> int:
         """How many rows the last window holds: the one whose end is the table's."""
