@@ -70,7 +70,8 @@ def heal_all(context: Context, connection: Connection, facts: Facts, mirror: Mir
     while True:
         healed = _pages(context, connection, mirror, None)
         for other in quarantine.mirrors(connection, context.reference):
-            table = context.dialect.table(connection, other.source)
+            ours = other.source == facts.child.name
+            table = facts.child if ours else context.dialect.table(connection, other.source)
             condition = _Dependants(context, facts, other, table)
             healed += _pages(context, connection, other, condition)
         total += healed

@@ -28,7 +28,7 @@ from migrator.parents import MakeParents
 from migrator.patience import wait_or_give_up
 from migrator.plan import Sweep
 from migrator.policy import Backfill, Delete, Policy
-from migrator.predicate import breaks, child_alias, kind, none_null
+from migrator.predicate import breaks, child_alias, holds, kind, none_null
 from migrator.quarantine import ID, Mirror
 from migrator.reference import Reference
 from migrator.repair import Repair, Repoint, RepointEach
@@ -284,7 +284,7 @@ def _batch(
                 changed[name] = changed.get(name, 0) + repair.vouch(connection, sorted(others, key=repr))
         if mirror.moves:  # or under the old key, where a trigger took the new value back
             repointed += quarantine.standing(connection, mirror, above=int(newest))
-        if _still_orphans(context, connection, facts, repointed):
+        if _any_orphan(context, connection, facts, repointed):
             child = facts.reference.child
             raise StepFailed(
                 f"{child}: rows given a parent still have none; the batch was undone and nothing is lost.",
@@ -312,28 +312,38 @@ def _batch(
 
 def _lock(
     context: Context, connection: Connection, facts: Facts, keys: Sequence[Key], *, skip_locked: bool
-) -> list[Key]:
-    """Lock the rows by key, in key order; returns the keys of those locked."""
+) -> dict[Key, str]:
+    """Lock the rows by key, in key order; returns the keys of those locked, each with the kind that its row
+    is of now, should it be an orphan: a locking read meets the newest version of a row."""
     child = child_alias(context.reference, *facts.child.handle)
     columns = [child.c[column] for column in facts.child.handle]
-    query = sa.select(*columns).where(context.dialect.key_in(columns, keys)).order_by(*columns)
+    query = sa.select(*columns, kind(context.reference, child).label("kind"))
+    query = query.where(context.dialect.key_in(columns, keys)).order_by(*columns)
     locking = context.dialect.for_update(query, skip_locked=skip_locked)
-    return [tuple(row) for row in connection.execute(locking).all()]
+    return {tuple(row[:-1]): str(row[-1]) for row in connection.execute(locking).all()}
 
 
 def _still_orphans(
-    context: Context, connection: Connection, facts: Facts, keys: Sequence[Key]
+    context: Context, connection: Connection, facts: Facts, locked: Mapping[Key, str]
 ) -> dict[str, list[Key]]:
-    """Which of the locked rows are orphans now, by kind: a new statement sees what was committed
-    since the scan."""
-    if not keys:
-        return {}
+    """Which of the locked rows are orphans now, by kind: a new statement sees what was committed since the
+    scan. It asks for those that are none any more, which are few."""
     child = child_alias(context.reference, *facts.child.handle)
     columns = [child.c[column] for column in facts.child.handle]
-    query = sa.select(kind(context.reference, child).label("kind"), *columns).where(
-        context.dialect.key_in(columns, keys), breaks(context.reference, child)
-    )
+    query = sa.select(*columns).where(holds(context.reference, child))
+    query = query.where(context.dialect.key_in(columns, list(locked)))
+    settled = {tuple(row) for row in connection.execute(query).all()} if locked else set()
     found: dict[str, list[Key]] = {}
-    for row in connection.execute(query).all():
-        found.setdefault(str(row[0]), []).append(tuple(row[1:]))
+    for key, name in locked.items():
+        if key not in settled:
+            found.setdefault(name, []).append(key)
     return found
+
+
+def _any_orphan(context: Context, connection: Connection, facts: Facts, keys: Sequence[Key]) -> bool:
+    """Whether one of these rows is an orphan."""
+    child = child_alias(context.reference, *facts.child.handle)
+    these = context.dialect.key_in([child.c[column] for column in facts.child.handle], keys)
+    found: sa.Select[Any] = sa.select(sa.literal_column("1")).select_from(child)
+    found = found.where(these).where(breaks(context.reference, child))
+    return bool(keys) and bool(connection.scalar(sa.select(sa.exists(found))))
