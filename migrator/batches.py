@@ -13,8 +13,8 @@ from migrator.settings import Settings
 # Weight of the newest batch in the moving average; growth per batch is capped, shrinking is not.
 _WEIGHT = 0.4
 _GROWTH = 1.2
-# A batch that took less than this share of the target is far from it, and the next may be twice as large.
-_FAR = 0.25
+# Where a batch took less than this share of the target, one twice as large still keeps to it.
+_FAR = 0.5
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class BatchSize:
         target: how long a batch should take, in seconds.
         rate: rows per second, a moving average; 0 before the first batch.
         growth: the largest factor by which the size may grow from one batch to the next; 2 at least, while
-            it is far from the target.
+            that keeps to the target.
     """
 
     rows: int
