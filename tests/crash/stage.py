@@ -54,10 +54,16 @@ class Stage:
         """What matters of the place."""
         return settled(self.place.engine)
 
-    def prepare(self) -> None:
-        """Go up and down once, undisturbed, keeping what was there before each revision."""
+    def prepare(self, statement: str = "") -> None:
+        """Go up and down once, undisturbed, keeping what was there before each revision.
+
+        Args:
+            statement: what to say to the database when it is seeded.
+        """
         with self.place.engine.begin() as connection:
             seed(connection, posts=20, users=4, null_share=0.2, dangling_share=0.25)
+            if statement:
+                connection.exec_driver_sql(statement)
         # Alembic's own table stays when all is taken back; here it is there from the start.
         self.run("stamp", to="base").check()
         start = self.state()
