@@ -18,6 +18,7 @@ from migrator.errors import Refused
 from migrator.policy import Decisions, Expression, Keep, Lookup, Policy, Refuse, heard
 from migrator.predicate import none_null, table_clause
 from migrator.repairs import source_of
+from migrator.saying import driver_says
 from migrator.values import First, Source, evaluated, goes_astray
 from migrator.worklist import KIND, Worklist
 
@@ -44,10 +45,9 @@ def check_answers(
     except sa.exc.DBAPIError as error:
         if context.dialect.verdict(error) in ("lock-timeout", "deadlock", "lost", "retry", "no-room"):
             raise
-        line = str(error.orig).strip().splitlines()[0]
         raise Refused(
             f"The {'/'.join(one.name for one in chain)} policy of {facts.reference} cannot be "
-            f"computed: {line}",
+            f"computed: {driver_says(error)}",
             hint="Try its SQL in a client of your own. Nothing was changed.",
         ) from error
 

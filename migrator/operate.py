@@ -44,6 +44,7 @@ from migrator.plan import (
 from migrator.policy import Backfill, Keep, Policy, flat
 from migrator.reference import Reference
 from migrator.runner import Runner
+from migrator.saying import driver_says
 from migrator.sessions import Sessions
 from migrator.settings import Settings
 from migrator.stopping import Gate, stoppable
@@ -114,7 +115,8 @@ def operate(
         sessions = Sessions.of(bind, settings)
     except sa.exc.DBAPIError as error:
         raise ConnectionFailed(
-            f"The connection failed: {_line(error)}", hint="Check that the server is there and lets you in."
+            f"The connection failed: {driver_says(error)}",
+            hint="Check that the server is there and lets you in.",
         ) from error
     try:
         with lock.hold(sessions) as check:
@@ -130,7 +132,7 @@ def operate(
 
 def translate(verdict: str, error: sa.exc.DBAPIError) -> MigratorError:
     """A driver's error as one line of ours, without a password."""
-    line = _line(error)
+    line = driver_says(error)
     if verdict == "denied":
         return PreflightRefused(
             f"The database does not permit this: {line.rstrip('.')}.",
@@ -152,14 +154,6 @@ def translate(verdict: str, error: sa.exc.DBAPIError) -> MigratorError:
             hint="Make room, then run the same command again: it goes on from where it was.",
         )
     return StepFailed(line, hint=_MEND)
-
-
-def _line(error: sa.exc.DBAPIError) -> str:
-    args: tuple[object, ...] = getattr(error.orig, "args", ())
-    if len(args) == 2 and isinstance(args[0], int):  # PyMySQL: a number and the server's words
-        return f"{' '.join(str(args[1]).split())} ({args[0]})"
-    text = str(error.orig).strip()
-    return text.splitlines()[0] if text else type(error.orig).__name__
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from migrator.errors import Interrupted, LockNotObtained, PreflightRefused, Refu
 from migrator.leftovers import wait_for_leftovers
 from migrator.plan import Plan, Proof, Restore, Sql, Step, Sweep
 from migrator.restore_all import restore
+from migrator.saying import driver_says
 from migrator.sweep import sweep
 
 # How often a violated constraint sends us back to the delta sweep before we give up.
@@ -130,7 +131,7 @@ class Runner:
             except sa.exc.DBAPIError as error:
                 verdict = self.context.dialect.verdict(error)
                 if verdict in step.optional:
-                    self.context.progress.note(f"{step.name}: left out ({_line(error)})")
+                    self.context.progress.note(f"{step.name}: left out ({driver_says(error)})")
                     return
                 if step.done(self.facts()):
                     return  # the server did it, though the client heard an error
@@ -143,7 +144,7 @@ class Runner:
                 waited = time.monotonic() - began
                 if attempt >= settings.lock_attempts or waited > settings.lock_deadline:
                     raise self._not_obtained(plan, step, attempt, waited) from error
-                self.context.progress.note(f"{step.name}: attempt {attempt}: {_line(error)}; once more")
+                self.context.progress.note(f"{step.name}: attempt {attempt}: {driver_says(error)}; once more")
             # Full jitter, from 0.1 s up to 30 s: two runs that collide do not collide again in step.
             self.sleep(random.uniform(0.05, min(30.0, 0.1 * 2**attempt)))
 
@@ -195,7 +196,7 @@ class Runner:
         reference = self.context.reference
         if verdict == "denied":
             return PreflightRefused(
-                f"Step {step.name} of {reference} is not permitted to this role: {_line(error)}",
+                f"Step {step.name} of {reference} is not permitted to this role: {driver_says(error)}",
                 hint="Grant it, or run as the table's owner; the same command goes on from here.",
             )
         if verdict == "lost":
@@ -204,7 +205,7 @@ class Runner:
                 hint="Run the same command again: it goes on from here.",
             )
         return StepFailed(
-            f"Step {step.name} of {reference} failed: {_line(error)}",
+            f"Step {step.name} of {reference} failed: {driver_says(error)}",
             hint="What was done before it stands and is journaled; run the same command again once mended.",
         )
 
@@ -247,8 +248,3 @@ class Runner:
         for each in found:
             self.context.progress.note(f"prove: it can still write orphans: {each}")
         return found
-
-
-def _line(error: sa.exc.DBAPIError) -> str:
-    """The driver's first line: it names tables and constraints, and no password."""
-    return str(error.orig).strip().splitlines()[0] if error.orig else type(error).__name__

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import tempfile
@@ -23,6 +22,7 @@ from migrator.drill.model import Sampled
 from migrator.drill.room import free_beside
 from migrator.drill.sample import Sample, Sampling
 from migrator.errors import Refused
+from migrator.saying import driver_says
 
 #: ER_DBACCESS_DENIED_ERROR, ER_TABLEACCESS_DENIED_ERROR, ER_SPECIFIC_ACCESS_DENIED_ERROR
 _DENIED = (1044, 1142, 1227)
@@ -122,11 +122,12 @@ class MySQLCloner(Cloner):
         source = str(self.source.database)
         if next(iter(getattr(error.orig, "args", ())), 0) in _DENIED:
             return Refused(
-                f"This account may not make a copy of {source}: {_line(error)}. The source was not changed.",
+                f"This account may not make a copy of {source}: {driver_says(error)}. "
+                "The source was not changed.",
                 hint="GRANT ALL ON `migrator\\_drill\\_%`.* TO the account, and SELECT, SHOW VIEW, "
                 f"TRIGGER ON {quoted(source)}.*.",
             )
-        return Refused(f"{source} could not be copied: {_line(error)}. The source was not changed.")
+        return Refused(f"{source} could not be copied: {driver_says(error)}. The source was not changed.")
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
@@ -196,8 +197,3 @@ def _uuid(connection: Connection) -> str:
 def _is_mariadb(program: str) -> bool:
     said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
     return "mariadb" in said.lower()
-
-
-def _line(error: sa.exc.DBAPIError) -> str:
-    args = getattr(error.orig, "args", ())
-    return re.sub(r"\s+", " ", str(args[-1] if args else error.orig))

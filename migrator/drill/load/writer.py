@@ -26,6 +26,7 @@ from migrator.drill.load.watch import CLASH, DONE, ERROR, REFUSED, RETRIED, Oper
 from migrator.drill.load.work import Action, Work
 from migrator.errors import MigratorError
 from migrator.reference import Reference
+from migrator.saying import driver_says
 from migrator.settings import database_url
 
 #: A pause between two operations, in seconds: an application waits for people; a loop without one would
@@ -92,7 +93,7 @@ def _timed(connection: Connection, dialect: Dialect, work: Work, action: Action)
             action.do()
         work.commit()
     except sa.exc.DBAPIError as error:
-        outcome, said = _judged(dialect, action, error), _line(error)
+        outcome, said = _judged(dialect, action, error), driver_says(error)
         connection.rollback()  # a connection that was lost is made anew after this only
     return Operation(began, time.perf_counter() - clock, f"{action.name} ({work.label})", outcome, said)
 
@@ -104,11 +105,6 @@ def _judged(dialect: Dialect, action: Action, error: sa.exc.DBAPIError) -> str:
     if rule == "unique":
         return CLASH
     return RETRIED if dialect.verdict(error) in _RETRY else ERROR
-
-
-def _line(error: sa.exc.DBAPIError) -> str:
-    # The first line only: what follows may show a row.
-    return (str(error.orig).strip().splitlines() or [type(error.orig).__name__])[0]
 
 
 def _say(line: Any) -> None:
