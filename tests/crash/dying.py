@@ -133,6 +133,8 @@ def is_write(statement: str) -> bool:
     """Whether the database may be another one after it."""
     if statement.startswith("PRAGMA") and "=" in statement:
         return "writable_schema" in statement
+    if "(DELETE FROM" in statement:  # in a WITH clause
+        return True
     return not statement.lstrip("( ").upper().startswith(_READS)
 
 

@@ -63,9 +63,10 @@ def cut_after(database: Database, beginning: str, times: int) -> Iterator[None]:
 
 
 def quoted(database: Database, beginning: str) -> str:
-    """With the quotes of the server, and the schema where statements name it."""
+    """As it is sent to that server: its quotes, the schema where statements name it, its form of DELETE."""
     if database.family == "postgresql":
-        return beginning.replace('"post"', '"public"."post"')
+        beginning = beginning.replace('"post"', '"public"."post"')
+        return beginning.replace("DELETE FROM", "WITH c AS \n(DELETE FROM")
     return beginning.replace('"', "`")
 
 
