@@ -87,14 +87,18 @@ def gate(
     connection: Connection,
     facts: Facts,
     worklist: Worklist,
+    counts: Mapping[str, int],
     work: Sweep,
     detail: Mapping[str, Any],
 ) -> None:
     """Everything that may still say no, before the first change. The list is dropped on a no: the
-    next start is to look afresh."""
+    next start is to look afresh.
+
+    Args:
+        counts: the list's entries by kind.
+    """
     policies = policies_of(work)
     try:
-        counts = worklist.counts(connection)
         touched = sum(count for name, count in counts.items() if not isinstance(policies[name], Keep))
         _bound(context.sessions.settings, facts, touched, int(detail["rows"]))
         for name, count in counts.items():
@@ -108,7 +112,7 @@ def gate(
                         connection, facts, worklist, name, find_target(connection, facts, policy)
                     )
             check_answers(context, connection, facts, worklist, policies[name], name)
-        gate_dependants(context, connection, facts, worklist, work)
+        gate_dependants(context, connection, facts, worklist, counts, work)
     except (Refused, UsageError):
         worklist.drop(connection)
         decisions.drop_all(context.dialect, connection)
@@ -135,12 +139,17 @@ def _bound(settings: Settings, facts: Facts, touched: int, total: int) -> None:
 
 
 def gate_dependants(
-    context: Context, connection: Connection, facts: Facts, worklist: Worklist, work: Sweep
+    context: Context,
+    connection: Connection,
+    facts: Facts,
+    worklist: Worklist,
+    counts: Mapping[str, int],
+    work: Sweep,
 ) -> None:
     """Whether every listed row that is to be deleted may go. Asked again of what a later round has listed:
     rows that the round before has made orphans of."""
     dialect, policies = context.dialect, policies_of(work)
-    for name in worklist.counts(connection):
+    for name in counts:
         for policy in heard(policies[name], name):
             if isinstance(policy, Delete):
                 closure = closure_of(connection, dialect, facts, policy.dependants, make=False)

@@ -27,7 +27,7 @@ from migrator.healing import appeared, heal, heal_all
 from migrator.parents import MakeParents
 from migrator.patience import wait_or_give_up
 from migrator.plan import Sweep
-from migrator.policy import Backfill, Delete, Policy
+from migrator.policy import Backfill, Delete
 from migrator.predicate import breaks, child_alias, holds, kind, none_null
 from migrator.quarantine import ID, Mirror
 from migrator.reference import Reference
@@ -70,13 +70,14 @@ def sweep(context: Context, facts: Facts, step: str, work: Sweep) -> dict[str, A
             return _heal_alone(context, connection, facts, step)
         while True:
             detail = scan(context, connection, worklist, step)
+            counts = worklist.counts(connection)
             if not detail.get("changed"):
-                gate(context, connection, facts, worklist, work, detail)
+                gate(context, connection, facts, worklist, counts, work, detail)
             else:
-                gate_dependants(context, connection, facts, worklist, work)
+                gate_dependants(context, connection, facts, worklist, counts, work)
             if work.scan_only:
                 return detail
-            detail = _round(context, connection, facts, worklist, step, work, detail)
+            detail = _round(context, connection, facts, worklist, counts, step, work, detail)
             chained = facts.reference.is_self_reference
             # A row that the application moved since the scan is met again by the next one.
             moving = not facts.child.key
@@ -124,14 +125,17 @@ def _round(
     connection: Connection,
     facts: Facts,
     worklist: Worklist,
+    counts: Mapping[str, int],
     step: str,
     work: Sweep,
     detail: dict[str, Any],
 ) -> dict[str, Any]:
-    """Settle what one scan found."""
+    """Settle what one scan found. A kind that is not there makes no sentinel."""
     mirror = quarantine.ensure(connection, context.dialect, context.reference, facts.child)
-    repairs = _repairs(context, connection, facts, mirror, worklist, policies_of(work))
-    detail = _settle_all(context, connection, facts, worklist, mirror, repairs, step, detail)
+    policies = policies_of(work)
+    repairs = {name: repairs_for(context, connection, facts, mirror, policies[name], name) for name in counts}
+    goal = sum(counts.values())
+    detail = _settle_all(context, connection, facts, worklist, goal, mirror, repairs, step, detail)
     healed = heal_all(context, connection, facts, mirror)
     detail = {
         **detail,
@@ -149,34 +153,25 @@ def _round(
     return detail
 
 
-def _repairs(
-    context: Context,
-    connection: Connection,
-    facts: Facts,
-    mirror: Mirror,
-    worklist: Worklist,
-    policies: Mapping[str, Policy],
-) -> dict[str, tuple[Repair, ...]]:
-    """What to do with each kind that is there, first answer first. A kind that is not there makes no
-    sentinel."""
-    counts = worklist.counts(connection)
-    return {name: repairs_for(context, connection, facts, mirror, policies[name], name) for name in counts}
-
-
 def _settle_all(
     context: Context,
     connection: Connection,
     facts: Facts,
     worklist: Worklist,
+    goal: int,
     mirror: Mirror,
     repairs: Mapping[str, tuple[Repair, ...]],
     step: str,
     detail: dict[str, Any],
 ) -> dict[str, Any]:
-    """Work through the list twice: past rows that others hold locked, then waiting for them."""
+    """Work through the list twice: past rows that others hold locked, then waiting for them.
+
+    Args:
+        goal: how many are listed.
+        repairs: what to do with each kind that is there, first answer first.
+    """
     settings = context.sessions.settings
     size = BatchSize.of(settings)
-    goal = sum(worklist.counts(connection).values())
     seen, ended = 0, -math.inf
     for skip_locked in (True, False):
         after, failures = 0, 0
