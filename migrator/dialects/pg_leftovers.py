@@ -24,7 +24,7 @@ _LEFTOVERS: Final = """
 SELECT a.pid FROM pg_stat_activity a
 WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.backend_type = 'client backend'
   AND a.application_name = :application AND a.state = 'active'
-  AND (starts_with(a.query, :step) OR starts_with(a.query, :scan))
+  AND (starts_with(a.query, :step) OR starts_with(a.query, :window) OR starts_with(a.query, :whole))
 ORDER BY a.pid
 """
 
@@ -41,5 +41,10 @@ def marked(work: Sql, name: str) -> Sql:
 def leftovers(connection: Connection) -> list[int]:
     """The other sessions of ours in this database whose server is at work on a statement of a step, or on
     filling a table of ours, as a scan does: under the run lock, those whose client is gone."""
-    values = {"application": APPLICATION, "step": MARKER, "scan": f'INSERT INTO "{OWN_PREFIX}'}
+    values = {
+        "application": APPLICATION,
+        "step": MARKER,
+        "window": f'INSERT INTO "{OWN_PREFIX}',
+        "whole": f'CREATE TABLE "{OWN_PREFIX}',
+    }
     return list(connection.execute(sa.text(_LEFTOVERS), values).scalars())

@@ -77,10 +77,11 @@ def test_a_statement_whose_client_dies_while_it_waits(
 
 @pytest.mark.engines("postgresql")
 def test_a_scan_of_ours_is_known_and_what_others_do_is_not(database: Database) -> None:
-    """A session of our name that fills a list is one; an application of that name is none, and neither is
-    another session that sends what we would."""
+    """A session of our name that fills a list, or makes one of the whole table, is one; an application of
+    that name is none, and neither is another session that sends what we would."""
     desk = Desk.at(database, *BLOG, 'CREATE TABLE "migrator_w_x" (id bigint)')
     fills, reads = 'INSERT INTO "migrator_w_x" SELECT id FROM post', "SELECT count(*) FROM post"
+    makes = 'CREATE TABLE "migrator_w_y" AS SELECT id FROM post'
     pids: dict[tuple[str, str], int] = {}
 
     def send(application: str, statement: str) -> None:
@@ -92,7 +93,7 @@ def test_a_scan_of_ours_is_known_and_what_others_do_is_not(database: Database) -
     def all_wait() -> bool:
         return bool(
             desk.value(
-                "SELECT count(*) = 3 FROM pg_stat_activity "
+                "SELECT count(*) = 4 FROM pg_stat_activity "
                 "WHERE datname = current_database() AND wait_event_type = 'Lock'"
             )
         )
@@ -102,7 +103,7 @@ def test_a_scan_of_ours_is_known_and_what_others_do_is_not(database: Database) -
         desk.open() as watcher,
         desk.transaction("LOCK TABLE post IN ACCESS EXCLUSIVE MODE"),
     ):
-        for who, what in (("migrator", fills), ("migrator", reads), ("psql", fills)):
+        for who, what in (("migrator", fills), ("migrator", makes), ("migrator", reads), ("psql", fills)):
             running.enter_context(background(partial(send, who, what)))
         until(all_wait)
-        assert pg_leftovers.leftovers(watcher) == [pids["migrator", fills]]
+        assert pg_leftovers.leftovers(watcher) == sorted([pids["migrator", fills], pids["migrator", makes]])
