@@ -99,14 +99,3 @@ def breaks(reference: Reference, child: FromClause) -> ColumnElement[bool]:
     if reference.match == "full":
         return sa.and_(found, ~all_null(reference, child))
     return sa.and_(found, none_null(reference, child))
-
-
-def holds(reference: Reference, child: FromClause) -> ColumnElement[bool]:
-    """True for the rows that `breaks` is false for. Said without its NOT: PostgreSQL makes a join of an
-    EXISTS, and of a NOT around a NOT EXISTS a sub-plan that was measured to take three times as long."""
-    found = parent_exists(reference, child)
-    if not reference.nullable:
-        return found
-    if reference.match == "full":
-        return sa.or_(found, all_null(reference, child))
-    return sa.or_(found, ~none_null(reference, child))

@@ -288,8 +288,10 @@ def move(
     target = mirror.source_clause
     condition = dialect.key_in([target.c[column] for column in mirror.key], keys)
     deleted = sa.delete(target).where(condition)
-    gone = deleted.returning(*(target.c[column] for column in mirror.captured)).cte("c")
-    values = [*_ours(run_id, kind, DELETED), *((column, gone.c[column]) for column in mirror.captured)]
+    # Under names of ours: SQLAlchemy shortens long ones, and an address cannot keep its own.
+    names = {column: f"c{at}" for at, column in enumerate(mirror.captured)}
+    gone = deleted.returning(*(target.c[column].label(name) for column, name in names.items())).cte("c")
+    values = [*_ours(run_id, kind, DELETED), *((column, gone.c[name]) for column, name in names.items())]
     query = sa.select(*(value.label(None) for _, value in values)).select_from(gone)
     return _inserted(connection, mirror, [name for name, _ in values], query)
 

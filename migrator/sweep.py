@@ -28,7 +28,7 @@ from migrator.parents import MakeParents
 from migrator.patience import wait_or_give_up
 from migrator.plan import Sweep
 from migrator.policy import Backfill, Delete
-from migrator.predicate import breaks, child_alias, holds, kind, none_null
+from migrator.predicate import breaks, child_alias, kind, none_null
 from migrator.quarantine import ID, Mirror
 from migrator.reference import Reference
 from migrator.repair import Repair, Repoint, RepointEach
@@ -264,6 +264,7 @@ def _batch(
         changed: dict[str, int] = {}
         repointed: list[Key] = []
         orphans = _still_orphans(context, connection, facts, locked)
+        there = {key for key, _ in locked}
         for name, keys in orphans.items():
             left = keys
             for repair in repairs.get(name, ()):  # none for a kind the scan did not see: the next round's
@@ -273,7 +274,7 @@ def _batch(
                     repointed += mine if isinstance(repair, (Repoint, RepointEach)) else []
                     taken = set(mine)
                     left = [key for key in left if key not in taken]
-        others = set(locked).difference(*orphans.values())
+        others = there.difference(*orphans.values())
         for name, repair in ((name, repair) for name, found in repairs.items() for repair in found):
             if isinstance(repair, MakeParents):
                 changed[name] = changed.get(name, 0) + repair.vouch(connection, sorted(others, key=repr))
@@ -290,10 +291,7 @@ def _batch(
         if numbers and any(repair.pulls_along for found in repairs.values() for repair in found):
             raise _ParentAppeared  # what was pulled along would have to come back too
         healed = heal(context, connection, mirror, numbers)
-        settled = set(locked)
-        worklist.take_off(
-            connection, [number for number, key in entries if not skip_locked or key in settled]
-        )
+        worklist.take_off(connection, [number for number, key in entries if not skip_locked or key in there])
         after = {
             **detail,
             "changed": detail.get("changed", 0) + sum(changed.values()),
@@ -307,7 +305,7 @@ def _batch(
 
 def _lock(
     context: Context, connection: Connection, facts: Facts, keys: Sequence[Key], *, skip_locked: bool
-) -> dict[Key, str]:
+) -> list[tuple[Key, str]]:
     """Lock the rows by key, in key order; returns the keys of those locked, each with the kind that its row
     is of now, should it be an orphan: a locking read meets the newest version of a row."""
     child = child_alias(context.reference, *facts.child.handle)
@@ -315,23 +313,33 @@ def _lock(
     query = sa.select(*columns, kind(context.reference, child).label("kind"))
     query = query.where(context.dialect.key_in(columns, keys)).order_by(*columns)
     locking = context.dialect.for_update(query, skip_locked=skip_locked)
-    return {tuple(row[:-1]): str(row[-1]) for row in connection.execute(locking).all()}
+    return [(tuple(row[:-1]), str(row[-1])) for row in connection.execute(locking).all()]
 
 
 def _still_orphans(
-    context: Context, connection: Connection, facts: Facts, locked: Mapping[Key, str]
+    context: Context, connection: Connection, facts: Facts, locked: Sequence[tuple[Key, str]]
 ) -> dict[str, list[Key]]:
     """Which of the locked rows are orphans now, by kind: a new statement sees what was committed since the
-    scan. It asks for those that are none any more, which are few."""
+    scan. All of them, as a rule, which a count tells; else the server says which. Never by comparing keys
+    here: to Python two of them may be equal that are not (02:30 before and after the clock goes back), and
+    one may not equal itself (NaN)."""
+    if not locked:
+        return {}
     child = child_alias(context.reference, *facts.child.handle)
     columns = [child.c[column] for column in facts.child.handle]
-    query = sa.select(*columns).where(holds(context.reference, child))
-    query = query.where(context.dialect.key_in(columns, list(locked)))
-    settled = {tuple(row) for row in connection.execute(query).all()} if locked else set()
+    orphans = (
+        context.dialect.key_in(columns, [key for key, _ in locked]),
+        breaks(context.reference, child),
+    )
+    count = connection.scalar(sa.select(sa.func.count()).select_from(child).where(*orphans))
     found: dict[str, list[Key]] = {}
-    for key, name in locked.items():
-        if key not in settled:
+    if count == len(locked):
+        for key, name in locked:
             found.setdefault(name, []).append(key)
+        return found
+    query = sa.select(kind(context.reference, child).label("kind"), *columns).where(*orphans)
+    for row in connection.execute(query).all():
+        found.setdefault(str(row[0]), []).append(tuple(row[1:]))
     return found
 
 

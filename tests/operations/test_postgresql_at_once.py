@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from migrator.policy import Delete
+from migrator.policy import Delete, Keep
 from migrator.reference import Reference, TableName
 from tests.operations.lifecycle import FAST, assert_same, picture, run
 from tests.operations.postgresql_desk import Desk
@@ -80,6 +80,14 @@ SHAPES: dict[str, tuple[tuple[str, ...], str, str]] = {
         "n",
         "post",
     ),
+    "long names": (
+        (
+            f"CREATE TABLE post (id integer PRIMARY KEY, author_id integer, title text, {'x' * 62}a text, "
+            f"{'x' * 62}b text)",
+        ),
+        "n",
+        "post",
+    ),
     "triggers": (
         (
             "CREATE TABLE post (id integer PRIMARY KEY, author_id integer, title text)",
@@ -100,6 +108,7 @@ def test_every_orphan_is_found_set_aside_and_given_back(database: Database, shap
     made, key, name = SHAPES[shape]
     quoted = '"' + name.replace('"', '""') + '"'
     columns = "(author_id, title) " if not key else ""
+    columns = "(id, author_id, title) " if shape == "long names" else columns
     rows = f"{ROWS.format(key=key)} generate_series(1, 100) n".replace("SELECT ,", "SELECT ")
     desk = Desk.at(database, *PARENT, *made, f"INSERT INTO {quoted} {columns}{rows}", f"ANALYZE {quoted}")
     start, listed = picture(database), []
@@ -125,3 +134,48 @@ def test_every_orphan_is_found_set_aside_and_given_back(database: Database, shap
         desk.sql("DELETE FROM gone")
     run(desk.engine, ("restore",), reference)
     assert_same(start, picture(database))
+
+
+def test_where_a_list_may_not_be_made_that_way_it_is_filled(database: Database) -> None:
+    """An event trigger wants a key of every new table, which CREATE TABLE AS cannot give it at once."""
+    made, key, _ = SHAPES["domain"]
+    wants = (
+        "CREATE FUNCTION keyed() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "IF tg_tag = 'CREATE TABLE AS' THEN RAISE EXCEPTION 'a table wants its key'; END IF; END $$",
+        "CREATE EVENT TRIGGER keyed ON ddl_command_end EXECUTE FUNCTION keyed()",
+    )
+    rows = f"INSERT INTO post {ROWS.format(key=key)} generate_series(1, 100) n"
+    desk = Desk.at(database, *PARENT, *made, rows, "ANALYZE post", *wants)
+    start = picture(database)
+    reference = Reference.parse("post.author_id -> author.id")
+    (counted,) = run(
+        desk.engine, ("sweep",), reference, Delete(), Delete(), settings=replace(FAST, scan_rows=0)
+    )
+    assert (counted["rows"], counted["null"], counted["dangling"]) == (100, 10, 10)
+    run(desk.engine, ("restore",), reference)
+    assert_same(start, picture(database))
+
+
+def test_keys_that_are_equal_to_python_are_not_taken_for_one(database: Database) -> None:
+    """02:30 stands twice in the night when the clocks go back: the one that is NULL is kept, the other one
+    deleted, and the one whose author is there stays."""
+    night = (
+        "INSERT INTO post SELECT timestamptz '2025-10-26 00:30+00' + h * interval '1 hour', n, "
+        "CASE h WHEN 0 THEN {} ELSE 99 END FROM generate_series(0, 1) h, generate_series({}) n"
+    )
+    desk = Desk.at(
+        database,
+        *PARENT,
+        "CREATE TABLE post (at timestamptz, n integer, author_id integer, PRIMARY KEY (at, n))",
+        night.format("NULL", "1, 5"),
+        night.format("1", "6, 9"),
+    )
+    with desk.open() as connection:
+        name = connection.exec_driver_sql("SELECT current_database()").scalar_one()
+        connection.exec_driver_sql(f"ALTER DATABASE {name} SET timezone = 'Europe/Berlin'")
+    desk.engine.dispose()
+    reference = Reference.parse("post.author_id -> author.id", nullable=True)
+    run(desk.engine, ("sweep",), reference, Keep(), Delete(), settings=replace(FAST, batch_size=100))
+    assert desk.value("SELECT count(*) FROM post WHERE author_id IS NULL") == 5
+    assert desk.value("SELECT count(*) FROM post WHERE author_id = 99") == 0
+    assert desk.value("SELECT count(*) FROM post") == 9
