@@ -45,8 +45,8 @@ def counting(statements: list[str]) -> list[str]:
 
 
 def test_nothing_is_counted_for_each_batch(database: Database) -> None:
-    """The rows of the child are counted once, by the scan; in nine batches no more is counted than in one, but
-    for the rows of the batch itself that are looked at again by their keys."""
+    """The rows of the child are counted once, by the scan; in nine batches no more is counted than in one,
+    but for the rows of the batch itself, which are looked at again by key."""
     blog(database)
     found: list[list[str]] = []
     for rows_at_once in (1, 100):
