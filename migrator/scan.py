@@ -10,7 +10,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from migrator import decisions, journal
@@ -66,25 +65,17 @@ def scan(context: Context, connection: Connection, worklist: Worklist, step: str
     while True:
         context.check()
         began = time.monotonic()
-        try:
-            with context.dialect.transaction(connection):
-                upto = None if at_once else worklist.window_end(connection, after, size.rows)
-                rows += size.rows if upto is not None else worklist.count_rows(connection, after)
-                listed = worklist.fill(connection) if at_once else worklist.scan(connection, after, upto)
-                detail["found"] = detail.get("found", 0) + listed
-                detail |= {
-                    "rows": rows,
-                    "scanned": upto is None,
-                    "after": dump_key(upto) if upto is not None else None,
-                }
-                journal.set_step_detail(connection, context.run, step, detail)
-        except sa.exc.DBAPIError as error:
-            if not at_once or context.dialect.verdict(error) not in ("other", "denied"):
-                raise
-            # An event trigger may refuse CREATE TABLE AS, or a table that comes without its key.
-            at_once, rows = False, 0
-            worklist.create(connection)
-            continue
+        with context.dialect.transaction(connection):
+            upto = None if at_once else worklist.window_end(connection, after, size.rows)
+            rows += size.rows if upto is not None else worklist.count_rows(connection, after)
+            listed = worklist.fill(connection) if at_once else worklist.scan(connection, after, upto)
+            detail["found"] = detail.get("found", 0) + listed
+            detail |= {
+                "rows": rows,
+                "scanned": upto is None,
+                "after": dump_key(upto) if upto is not None else None,
+            }
+            journal.set_step_detail(connection, context.run, step, detail)
         context.progress.rows(f"scan {context.reference}", rows, None)
         if upto is None:
             return detail

@@ -325,19 +325,13 @@ def _still_orphans(
     one may not equal itself (NaN)."""
     if not locked:
         return {}
-    child = child_alias(context.reference, *facts.child.handle)
-    columns = [child.c[column] for column in facts.child.handle]
-    orphans = (
-        context.dialect.key_in(columns, [key for key, _ in locked]),
-        breaks(context.reference, child),
-    )
-    count = connection.scalar(sa.select(sa.func.count()).select_from(child).where(*orphans))
+    query = _orphans_among(context, facts, [key for key, _ in locked])
+    count = connection.scalar(query.with_only_columns(sa.func.count(), maintain_column_froms=True))
     found: dict[str, list[Key]] = {}
     if count == len(locked):
         for key, name in locked:
             found.setdefault(name, []).append(key)
         return found
-    query = sa.select(kind(context.reference, child).label("kind"), *columns).where(*orphans)
     for row in connection.execute(query).all():
         found.setdefault(str(row[0]), []).append(tuple(row[1:]))
     return found
@@ -345,8 +339,15 @@ def _still_orphans(
 
 def _any_orphan(context: Context, connection: Connection, facts: Facts, keys: Sequence[Key]) -> bool:
     """Whether one of these rows is an orphan."""
+    return (
+        bool(keys) and connection.execute(_orphans_among(context, facts, keys).limit(1)).first() is not None
+    )
+
+
+def _orphans_among(context: Context, facts: Facts, keys: Sequence[Key]) -> sa.Select[Any]:
+    """Those of these rows that are orphans: their kind and their key."""
     child = child_alias(context.reference, *facts.child.handle)
-    these = context.dialect.key_in([child.c[column] for column in facts.child.handle], keys)
-    found: sa.Select[Any] = sa.select(sa.literal_column("1")).select_from(child)
-    found = found.where(these).where(breaks(context.reference, child))
-    return bool(keys) and bool(connection.scalar(sa.select(sa.exists(found))))
+    columns = [child.c[column] for column in facts.child.handle]
+    return sa.select(kind(context.reference, child).label("kind"), *columns).where(
+        context.dialect.key_in(columns, keys), breaks(context.reference, child)
+    )

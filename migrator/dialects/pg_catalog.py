@@ -192,6 +192,7 @@ class _Reader:
             not_enforced=tuple(_foreign_key(row) for row in keys if not row["enforced"]),
             all_triggers=triggers,
             ruled=found["ruled"],
+            watched=found["watched"],
         )
         return Table(
             _name(found),

@@ -57,6 +57,7 @@ class Extras:
         not_enforced: foreign keys declared NOT ENFORCED (18 and later): they check nothing.
         all_triggers: every trigger of the table, ours included.
         ruled: whether a rule may rewrite the statements sent to it.
+        watched: whether an event trigger of the database's may refuse DDL.
     """
 
     lockable: bool = True
@@ -70,6 +71,7 @@ class Extras:
     not_enforced: tuple[ForeignKey, ...] = ()
     all_triggers: tuple[str, ...] = ()
     ruled: bool = False
+    watched: bool = False
 
     def packed(self) -> dict[str, object]:
         """As `Table.extra` carries it."""

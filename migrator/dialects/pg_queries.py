@@ -17,7 +17,8 @@ SELECT c.oid, n.nspname AS schema, c.relname AS name, c.relkind AS relkind,
        c.relpages::bigint * current_setting('block_size')::bigint AS bytes,
        has_table_privilege(c.oid, 'UPDATE') OR has_table_privilege(c.oid, 'DELETE')
          OR has_table_privilege(c.oid, 'TRUNCATE') AS lockable,
-       c.relhasrules AS ruled, w.place
+       c.relhasrules AS ruled, w.place,
+       EXISTS (SELECT FROM pg_event_trigger WHERE evtenabled <> 'D') AS watched
 FROM unnest(CAST(:names AS text[]), CAST(:schemas AS text[])) WITH ORDINALITY w(name, schema, place)
 JOIN pg_class c ON c.relname = w.name AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -243,8 +243,9 @@ class PostgreSQL(Dialect):
     def reads_at_once(self, table: Table) -> bool:
         """Where it is no larger than what is read in a second or so: a scan holds nothing here that anyone
         waits for, and by windows of the key it was measured to take twice the time. PostgreSQL reads
-        in parallel for CREATE TABLE AS, and never for INSERT (manual, 15.2)."""
-        return table.bytes is not None and 0 < table.bytes <= _AT_ONCE
+        in parallel for CREATE TABLE AS, and never for INSERT (manual, 15.2). Not where an event trigger may
+        want a key of every new table: here it comes by a second statement."""
+        return table.bytes is not None and 0 < table.bytes <= _AT_ONCE and not extras(table).watched
 
     def moves_rows(self, table: Table) -> bool:
         """By `DELETE ... RETURNING` in a WITH clause, which PostgreSQL refuses where a rule turns the DELETE
