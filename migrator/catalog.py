@@ -33,6 +33,8 @@ class Column:
         invisible: MySQL, MariaDB: left out of `SELECT *`.
         definition: MySQL, MariaDB: everything `MODIFY` must restate, without `[NOT] NULL`.
         collation: its collation where it differs from the server's default for the type.
+        rounded: MySQL, MariaDB: what the server tells of a value is not all of it (FLOAT), so that no row is
+            found by it again.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Column:
     invisible: bool = False
     definition: str = ""
     collation: str | None = None
+    rounded: bool = False
 
 
 @dataclass(frozen=True)
@@ -179,11 +182,16 @@ class Table:
     @property
     def key(self) -> tuple[str, ...]:
         """The columns that name a row: the primary key, else the shortest unique key none of
-        whose columns may be NULL; empty where there is neither."""
-        if self.primary_key:
+        whose columns may be NULL; empty where there is neither. None whose values are told rounded."""
+        if self.primary_key and not self.rounded_key:
             return self.primary_key
-        usable = [key for key in self.unique_keys if all(not self.column(c).nullable for c in key)]
-        return min(usable, key=len, default=())
+        columns = {column.name for column in self.columns if not column.nullable and not column.rounded}
+        return min((key for key in self.unique_keys if columns.issuperset(key)), key=len, default=())
+
+    @property
+    def rounded_key(self) -> tuple[str, ...]:
+        """The columns of the primary key whose values the server does not tell exactly."""
+        return tuple(name for name in self.primary_key if self.column(name).rounded)
 
     @property
     def handle(self) -> tuple[str, ...]:

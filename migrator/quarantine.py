@@ -134,17 +134,17 @@ def ensure_other(
 def _ensured(
     connection: Connection, dialect: Dialect, reference: Reference, table: Table, mirror: Mirror
 ) -> Mirror:
-    inspector = sa.inspect(connection)
     create_table, create_index = creation(dialect, mirror, table)
     # The line first: a line without a table is ignored, a table without a line would be lost sight of.
-    if not inspector.has_table(mirror.name.name):
+    if not sa.inspect(connection).has_table(mirror.name.name):
         _remember(connection, reference, mirror)
         run_plain(connection, create_table)
         run_plain(connection, create_index)
         return mirror
-    if not inspector.get_indexes(mirror.name.name):
+    made = dialect.table(connection, mirror.name)
+    if all(index.columns == (ID,) for index in made.indexes):
         run_plain(connection, create_index)
-    there = {column.name for column in dialect.table(connection, mirror.name).columns}
+    there = {column.name for column in made.columns}
     for column in _kept_columns(table):
         if column.name not in there:
             added = dialect.mirror_column(column)

@@ -84,7 +84,17 @@ def _kind(table: Table, side: str) -> Iterator[Problem]:
 
 def _keys(facts: Facts) -> Iterator[Problem]:
     child, parent, reference = facts.child, facts.parent, facts.reference
-    if not child.key:
+    if not child.key and child.rounded_key:
+        name = child.rounded_key[0]
+        yield Problem(
+            "refuse",
+            "no-key",
+            f"{child.name}: {name}, of its primary key, is FLOAT, of which the server tells six digits: its "
+            "rows cannot be named, and it has no other NULL-free unique key.",
+            f"ALTER TABLE {table_sql(child.name)} MODIFY {quote(name)} DOUBLE NOT NULL; (it copies the "
+            "table); or give it a unique key of other columns.",
+        )
+    elif not child.key:
         yield Problem(
             "refuse",
             "no-key",

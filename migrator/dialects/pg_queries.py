@@ -61,11 +61,11 @@ ORDER BY a.attnum
 FOREIGN_KEYS: Final = """
 SELECT k.{side} AS owner, k.conname AS name, cn.nspname AS child_schema, cc.relname AS child,
        pn.nspname AS parent_schema, pc.relname AS parent,
-       ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY u(num, ord)
-             JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.num ORDER BY u.ord) AS columns,
-       ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY u(num, ord)
+       to_json(ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY u(num, ord)
+             JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.num ORDER BY u.ord)) AS columns,
+       to_json(ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY u(num, ord)
              JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.num
-             ORDER BY u.ord) AS parent_columns,
+             ORDER BY u.ord)) AS parent_columns,
        k.confdeltype AS on_delete, k.confupdtype AS on_update, k.confmatchtype AS match,
        k.condeferrable AS deferrable, k.condeferred AS deferred, k.convalidated AS validated,
        coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true) AS enforced
@@ -94,9 +94,9 @@ INDEXES: Final = """
 SELECT i.indrelid AS owner, c.relname AS name, i.indisunique AS unique, i.indisprimary AS primary,
        i.indisvalid AND i.indislive AS valid, i.indimmediate AS immediate, i.indpred IS NOT NULL AS partial,
        m.amname AS kind,
-       ARRAY(SELECT a.attname::text FROM unnest(i.indkey::smallint[]) WITH ORDINALITY u(num, ord)
+       to_json(ARRAY(SELECT a.attname::text FROM unnest(i.indkey::smallint[]) WITH ORDINALITY u(num, ord)
              LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = u.num AND u.num <> 0
-             WHERE u.ord <= i.indnkeyatts ORDER BY u.ord) AS columns
+             WHERE u.ord <= i.indnkeyatts ORDER BY u.ord)) AS columns
 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam
 WHERE i.indrelid = ANY(CAST(:oids AS oid[]))
 ORDER BY c.relname

@@ -131,7 +131,7 @@ def read_only(connection: Connection) -> Iterator[None]:
     with begun(connection, "REPEATABLE READ READ ONLY", keep=False):
         limits = {name: value for name, value in unhurried(connection).items() if "timeout" in name}
         set_all(connection, {**limits, "row_security": "off"}, local=True)
-        _read_leniently(connection)
+        _read_faithfully(connection, arrays=False)
         yield
 
 
@@ -144,10 +144,11 @@ def transaction(connection: Connection) -> Iterator[None]:
 
 def prepare(connection: Connection, settings: Settings) -> None:
     """Settings for a session that works in batches; a batch waits for a row lock no longer than a
-    blocking step waits for its table lock."""
-    _read_leniently(connection)
+    blocking step waits for its table lock. Keys are told whole, and so that they are read back."""
+    _read_faithfully(connection, arrays=True)
+    whole: dict[str, str | int] = {"extra_float_digits": 1, "datestyle": "ISO"}
     with transaction(connection):
-        set_all(connection, {**unhurried(connection), "lock_timeout": settings.lock_timeout_ms})
+        set_all(connection, {**unhurried(connection), **whole, "lock_timeout": settings.lock_timeout_ms})
 
 
 def attempt(connection: Connection, work: Sql, settings: Settings, *, patient: bool = False) -> None:
@@ -294,8 +295,8 @@ def move_sequence(connection: Connection, table: str, column: str, beyond: int) 
     return True
 
 
-def _read_leniently(connection: Connection) -> None:
+def _read_faithfully(connection: Connection, *, arrays: bool) -> None:
     # It loads the driver, which `migrator --help` does without.
-    from migrator.dialects.pg_values import read_as_text_what_python_cannot_hold
+    from migrator.dialects.pg_values import read_as_the_server_compares
 
-    read_as_text_what_python_cannot_hold(connection)
+    read_as_the_server_compares(connection, arrays=arrays)

@@ -118,21 +118,32 @@ def test_tables_in_other_schemas(database: Database) -> None:
     )
 
 
-#: A type, and two keys of it that Python has no word for, or another one.
+#: A type, and two keys of it that Python has no word for, or another one, or takes for equal.
 _BEYOND = [
     ("date", "'infinity'", "'0001-01-01 BC'"),
     ("timestamptz", "'-infinity'", "'12000-01-01 00:00:00+00'"),
     ("time", "'24:00'", "'12:00'"),
     ("interval", "'1 mon'", "'-1 year 3 days 04:05:06.7'"),
+    ("timetz", "'12:00+02'", "'10:00+00'"),
+    ("real", "0.1", "'NaN'"),
+    ("float8", "'NaN'", "0.1"),
+    ("numeric", "'NaN'", "0.10"),
+    ("int[]", "'{1,2}'", "'{}'"),
+    ("text[]", "'{a,NULL}'", "'{\"b c\"}'"),
+    ("jsonb", """'{"a": [1]}'""", "'3'"),
+    ("tstzrange", "'[2025-10-26 00:30+00,infinity]'", "'empty'"),
+    ("int4multirange", "'{[1,2),[4,5)}'", "'{}'"),
+    ("codes", "'{1}'", "'{2,3}'"),
 ]
 
 
 @pytest.mark.engines("postgresql-18")
 @pytest.mark.parametrize(("kind", "one", "other"), _BEYOND)
 def test_keys_that_python_has_no_word_for(database: Database, kind: str, one: str, other: str) -> None:
-    """A history that ends at infinity, a year BC, 24:00, a month: the row is found, and comes back."""
+    """A history that ends at infinity, a year BC, NaN, an array, a document: the row is found, comes back."""
     with database.engine.begin() as connection:
         for statement in (
+            "CREATE DOMAIN codes AS int[] CHECK (value[1] > 0)",
             "CREATE TABLE parent (id int PRIMARY KEY)",
             "INSERT INTO parent VALUES (1)",
             f"CREATE TABLE child (until {kind}, n int, parent_id int, PRIMARY KEY (until))",
@@ -166,6 +177,28 @@ def test_a_key_of_bits(database: Database) -> None:
             "INSERT INTO parent VALUES (1)",
             "CREATE TABLE child (flags bit(20) PRIMARY KEY, parent_id int)",
             "INSERT INTO child VALUES (b'101', 7), (b'10000000001', NULL), (b'0', 7), (b'1', 1)",
+        ):
+            connection.exec_driver_sql(statement)
+    reference = Reference.parse("child.parent_id -> parent.id")
+    before = picture(database)
+    for policy in (Backfill(to=1), Delete()):
+        run(database.engine, UP, reference, policy, policy)
+        with database.engine.connect() as connection:
+            left = connection.execute(sa.text("SELECT DISTINCT parent_id FROM child")).scalars().all()
+        assert left == [1]
+        run(database.engine, DOWN, reference)
+        assert_same(before, picture(database))
+
+
+@pytest.mark.engines("mysql", "mariadb")
+def test_a_key_that_is_told_rounded_is_passed_over(database: Database) -> None:
+    """Of a FLOAT the server shows six digits, by which no row is found again: another unique key names it."""
+    with database.engine.begin() as connection:
+        for statement in (
+            "CREATE TABLE parent (id int PRIMARY KEY)",
+            "INSERT INTO parent VALUES (1)",
+            "CREATE TABLE child (at float PRIMARY KEY, code varchar(9) NOT NULL UNIQUE, parent_id int)",
+            "INSERT INTO child VALUES (0.1, 'a', 7), (16777217, 'b', NULL), (0.7, 'c', 7), (0.3, 'd', 1)",
         ):
             connection.exec_driver_sql(statement)
     reference = Reference.parse("child.parent_id -> parent.id")

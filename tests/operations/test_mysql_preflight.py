@@ -58,6 +58,10 @@ REFUSED = {
         "parent-key-not-unique",
     ),
     "no key on the child": ((USER, "CREATE TABLE post (user_id int)"), "no-key"),
+    "no key but one that is told rounded": (
+        (USER, "CREATE TABLE post (at float PRIMARY KEY, user_id int)"),
+        "no-key",
+    ),
     "name of another key (1826)": (
         (USER, post(more=", CONSTRAINT fk_post_user_id_user FOREIGN KEY (id) REFERENCES user (id)")),
         "name-taken",
