@@ -127,10 +127,11 @@ def test_an_error_on_one_calls_off_the_others(blog: Database) -> None:
         Shape(schema, name, (ColumnShape("id", "int4"),), (), False) for name in ("post", "post", "one")
     ]
     shapes[1] = Shape(schema, "tag", (ColumnShape("code", "text"),), (), False)
+    before = threading.active_count()
     with blog.engine.connect() as connection, backend.snapshot(connection):
         with (
             backend.beside(connection, 3, still=True) as others,
             pytest.raises(ZeroDivisionError, match="what came first"),
         ):
             digest_tables(backend, connection, others, shapes, parts=7, row_limit=0)
-        assert threading.active_count() == 1
+        assert threading.active_count() <= before
