@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from migrator import journal, lock, quarantine
 from migrator.catalog import Facts
+from migrator.collector import only_new_garbage
 from migrator.context import Context, Progress, Silent
 from migrator.dialects.base import Problem
 from migrator.errors import (
@@ -119,7 +120,7 @@ def operate(
             hint="Check that the server is there and lets you in.",
         ) from error
     try:
-        with lock.hold(sessions) as check:
+        with only_new_garbage(), lock.hold(sessions) as check:
             chosen = policies or Policies.of(reference)
             wait_for_leftovers(sessions, progress, check)
             work = _Operation(sessions, operation, reference, chosen, progress, heads, facts or {})
