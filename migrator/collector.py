@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def only_new_garbage() -> Iterator[None]:
-    """Have the collector leave alone what was there before: modules, classes and tables, hundreds of thousands
-    of objects that it would look over whenever some thousands of keys have been read (measured: a fifteenth of
-    the time of a sweep). They are given back to it at the end. Does nothing where somebody has done so
-    already, such as a server that forks.
+    """Have the collector leave alone what was there before: modules, classes and tables, some hundred
+    thousand objects that it would look over whenever a few thousand keys have been read (measured: a
+    fifteenth of the time of a sweep). They are given back to it at the end. Does nothing where somebody has
+    done so already, such as a server that forks.
 
     Source: https://docs.python.org/3/library/gc.html#gc.freeze.
     """
