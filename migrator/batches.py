@@ -26,8 +26,9 @@ class BatchSize:
         floor, ceiling: its bounds.
         target: how long a batch should take, in seconds.
         rate: rows per second, a moving average; 0 before the first batch.
-        growth: the largest factor by which the size may grow from one batch to the next; 2 at least, while
-            that keeps to the target.
+        growth: the largest factor by which the size may grow from one batch to the next.
+        far: 2 at least while a batch takes less than this share of the target, because one twice as large
+            still keeps to it; 0 where somebody waits for as long as a batch takes.
     """
 
     rows: int
@@ -36,12 +37,17 @@ class BatchSize:
     target: float
     rate: float = 0.0
     growth: float = _GROWTH
+    far: float = _FAR
 
     @classmethod
-    def of(cls, settings: Settings) -> BatchSize:
-        """As the settings have it, before the first batch."""
-        target = settings.batch_target_ms / 1000
-        return cls(settings.batch_size, settings.batch_floor, settings.batch_ceiling, target)
+    def of(cls, settings: Settings, *, alone: bool = True) -> BatchSize:
+        """As the settings have it, before the first batch.
+
+        Args:
+            alone: nobody else is known to be at work: see `far`.
+        """
+        bounds = (settings.batch_size, settings.batch_floor, settings.batch_ceiling)
+        return cls(*bounds, target=settings.batch_target_ms / 1000, far=_FAR if alone else 0.0)
 
     def after(self, rows: int, seconds: float) -> BatchSize:
         """The size after a batch of `rows` that took `seconds`. A batch smaller than asked for (the
@@ -50,7 +56,7 @@ class BatchSize:
             return self
         newest = rows / max(seconds, 1e-6)
         rate = newest if not self.rate else _WEIGHT * newest + (1 - _WEIGHT) * self.rate
-        growth = max(self.growth, 2.0) if seconds < _FAR * self.target else self.growth
+        growth = max(self.growth, 2.0) if seconds < self.far * self.target else self.growth
         wanted = min(int(rate * self.target), int(self.rows * growth) + 1)
         return replace(self, rows=self._bounded(wanted), rate=rate)
 

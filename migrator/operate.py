@@ -261,7 +261,7 @@ class _Operation:
             )
 
     def _plan(self, facts: Facts, ours: frozenset[str]) -> Plan:
-        dialect = self.sessions.dialect.configured(self.sessions.settings)
+        dialect = self.sessions.dialect
         null, dangling = self.policies.on_null, self.policies.on_dangling
         plans: dict[Operation, Callable[[], Plan]] = {
             "sweep": lambda: sweep_plan(facts, dialect, null, dangling),

@@ -74,7 +74,8 @@ class Sessions:
                 "The pool of the engine has no connection left: the work is done on connections of its own.",
                 hint="Give back the one that is held, or make the engine with poolclass=NullPool.",
             ) from error
-        return cls(engine, dialect_of(engine.dialect), settings or Settings())
+        settings = settings or Settings()
+        return cls(engine, dialect_of(engine.dialect).configured(settings), settings)
 
     @contextmanager
     def open(self) -> Iterator[Connection]:

@@ -6,12 +6,14 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Literal, get_args
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from migrator.errors import UsageError
+
+Parallel = Literal["quiet", "always", "never"]
 
 DEFAULT_URL = "sqlite:///blog.db"
 
@@ -42,6 +44,8 @@ class Settings:
         max_active_sessions: more sessions at work than this on the server hold the batches; 0 is off.
         max_lock_waiters: more sessions waiting for a lock than this hold the batches; 0 is off.
         wait_for_autovacuum: whether an autovacuum at work on the child table holds the batches (PostgreSQL).
+        parallel: when a table may be read, or an index built, by several processes of the server: `quiet`
+            (while nobody else is at work), `always` or `never` (PostgreSQL).
         log: how progress is told: `auto` (bars on a terminal, else lines), `plain` (lines) or `json`.
     """
 
@@ -66,6 +70,7 @@ class Settings:
     max_active_sessions: int = 0
     max_lock_waiters: int = 0
     wait_for_autovacuum: bool = False
+    parallel: Parallel = "quiet"
     log: str = "auto"
 
 
@@ -80,7 +85,7 @@ _ZERO_IS_FINE = (
     "max_active_sessions",
     "max_lock_waiters",
 )
-_LOGS = ("auto", "plain", "json")
+_WORDS: Mapping[str, tuple[str, ...]] = {"log": ("auto", "plain", "json"), "parallel": get_args(Parallel)}
 
 
 def resolve(flags: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -106,8 +111,9 @@ def resolve(flags: Mapping[str, Any] | None = None, environ: Mapping[str, str] |
             said = environ.get(source)
         if said is not None:
             values[setting.name] = _value(source, said, type(setting.default))
-    if values.get("log", "auto") not in _LOGS:
-        raise UsageError(f"log must be one of {', '.join(_LOGS)}, not {values['log']!r}.")
+    for name, words in _WORDS.items():
+        if name in values and values[name] not in words:
+            raise UsageError(f"{name} must be one of {', '.join(words)}, not {values[name]!r}.")
     for name, needed in (("replica_url", "max_replica_lag"), ("replica_lag_query", "replica_url")):
         if flags.get(name) and not values.get(needed):
             raise UsageError(f"{name} does nothing without {needed}.", hint=f"Say -x {needed}= as well.")

@@ -171,7 +171,7 @@ def _settle_all(
         repairs: what to do with each kind that is there, first answer first.
     """
     settings = context.sessions.settings
-    size = BatchSize.of(settings)
+    size = BatchSize.of(settings, alone=not context.dialect.others_at_work(connection))
     seen, ended = 0, -math.inf
     for skip_locked in (True, False):
         after, failures = 0, 0

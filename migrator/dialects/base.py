@@ -110,7 +110,8 @@ class Dialect:
         self.sa = sa_dialect
 
     def configured(self, settings: Settings) -> Dialect:
-        """This dialect, planning as the settings ask (PostgreSQL: the order of locks)."""
+        """This dialect, planning and reading as the settings ask (PostgreSQL: the order of locks, the use of
+        parallel workers)."""
         return self
 
     # -- words ---------------------------------------------------------------------------------
@@ -278,6 +279,10 @@ class Dialect:
 
     def reads_at_once(self, table: Table) -> bool:
         """Whether the scan had better read this table in one go than in windows of its key."""
+        return False
+
+    def others_at_work(self, connection: Connection) -> bool:
+        """Whether others are known to be at work on the server just now (PostgreSQL)."""
         return False
 
     def moves_rows(self, table: Table) -> bool:

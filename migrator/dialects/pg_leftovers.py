@@ -14,7 +14,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from migrator.dialects.pg_sessions import APPLICATION
+from migrator.dialects.pg_others import APPLICATION
 from migrator.dialects.pg_words import LockingSql
 from migrator.naming import MARKER, OWN_PREFIX
 from migrator.plan import Sql

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -17,12 +17,11 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from migrator.dialects.pg_locks import holders
+from migrator.dialects.pg_others import APPLICATION
 from migrator.dialects.pg_words import LockingSql, literal, table_sql
 from migrator.plan import Sql
 from migrator.reference import TableName
 from migrator.settings import Settings
-
-APPLICATION: Final = "migrator"
 
 # What a statement may take beyond its waits for locks. All our short statements are done in
 # milliseconds; this only keeps a mistake of ours from scanning a table under a heavy lock.
@@ -97,6 +96,11 @@ def unhurried(connection: Connection) -> dict[str, str | int]:
     }
 
 
+def one_core(alone: bool) -> dict[str, str | int]:
+    """What keeps a session to a process of its own, unless it is alone on the server."""
+    return {} if alone else {"max_parallel_workers_per_gather": 0, "max_parallel_maintenance_workers": 0}
+
+
 def session_settings(version: tuple[int | str, ...]) -> dict[str, str | int]:
     """No time limit that a server, a database or a role may have as its default (17's
     `transaction_timeout` would kill a VALIDATE in the middle), and RLS as an error: rows it hides
@@ -125,12 +129,17 @@ def snapshot(connection: Connection) -> Iterator[None]:
 
 
 @contextmanager
-def read_only(connection: Connection) -> Iterator[None]:
+def read_only(connection: Connection, alone: Callable[[Connection], bool]) -> Iterator[None]:
     """A snapshot in which nothing can be written, nothing is hidden by RLS (42501 instead) and no
-    time limit ends a long count."""
+    time limit ends a long count.
+
+    Args:
+        alone: whether the session need not spare the server.
+    """
     with begun(connection, "REPEATABLE READ READ ONLY", keep=False):
         limits = {name: value for name, value in unhurried(connection).items() if "timeout" in name}
-        set_all(connection, {**limits, "row_security": "off"}, local=True)
+        spared = one_core(alone(connection))
+        set_all(connection, {**limits, **spared, "row_security": "off"}, local=True)
         _read_faithfully(connection, arrays=False)
         yield
 
@@ -142,16 +151,19 @@ def transaction(connection: Connection) -> Iterator[None]:
         yield
 
 
-def prepare(connection: Connection, settings: Settings) -> None:
+def prepare(connection: Connection, settings: Settings, *, alone: bool) -> None:
     """Settings for a session that works in batches; a batch waits for a row lock no longer than a
     blocking step waits for its table lock. Keys are told whole, and so that they are read back."""
     _read_faithfully(connection, arrays=True)
     whole: dict[str, str | int] = {"extra_float_digits": 1, "datestyle": "ISO"}
+    whole |= {"lock_timeout": settings.lock_timeout_ms, **one_core(alone)}
     with transaction(connection):
-        set_all(connection, {**unhurried(connection), **whole, "lock_timeout": settings.lock_timeout_ms})
+        set_all(connection, {**unhurried(connection), **whole})
 
 
-def attempt(connection: Connection, work: Sql, settings: Settings, *, patient: bool = False) -> None:
+def attempt(
+    connection: Connection, work: Sql, settings: Settings, *, patient: bool = False, alone: bool = True
+) -> None:
     """Run a step's statements once, every wait for a lock bounded.
 
     A blocking step waits `lock_timeout_ms` for each lock: those who come after it queue behind it.
@@ -163,11 +175,12 @@ def attempt(connection: Connection, work: Sql, settings: Settings, *, patient: b
 
     Args:
         connection: in autocommit mode, closed by the caller afterwards: the settings stay on it.
+        alone: whether a step that reads a whole table need not spare the server.
     """
     patient = patient or work.patience == "long"
     built = patient and isinstance(work, LockingSql) and _behind_a_build(connection, work)
     limit = limits(work, settings, deadlock_timeout_ms(connection) if patient else 0, built=built)
-    set_all(connection, unhurried(connection))
+    set_all(connection, {**unhurried(connection), **one_core(alone)})
     if work.mode == "transaction":
         with transaction(connection):
             set_all(connection, limit, local=True)

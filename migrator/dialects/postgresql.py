@@ -18,6 +18,7 @@ from migrator.dialects import (
     pg_index,
     pg_leftovers,
     pg_locks,
+    pg_others,
     pg_preflight,
     pg_sessions,
     pg_steps,
@@ -29,7 +30,7 @@ from migrator.dialects.pg_words import LockingSql, quote
 from migrator.errors import StepFailed
 from migrator.plan import Sql, Step
 from migrator.reference import Reference, TableName
-from migrator.settings import Settings
+from migrator.settings import Parallel, Settings
 
 # By SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html), never by text, which
 # follows lc_messages. 57014 is "other" on purpose: whoever cancels our statement wants us to stop.
@@ -71,19 +72,24 @@ class PostgreSQL(Dialect):
         sa_dialect: the SQLAlchemy dialect.
         parent_first: whether a blocking step locks the parent before the child: the order of an
             application that writes a user and then their post.
+        parallel: when a table may be read, or an index built, by several processes: `quiet`, `always` or
+            `never`.
     """
 
     family = "postgresql"
     ddl_is_transactional = True
     looks_later = True
 
-    def __init__(self, sa_dialect: sa.Dialect, *, parent_first: bool = True) -> None:
+    def __init__(
+        self, sa_dialect: sa.Dialect, *, parent_first: bool = True, parallel: Parallel = "quiet"
+    ) -> None:
         super().__init__(sa_dialect)
-        self.parent_first = parent_first
+        self.parent_first, self.parallel = parent_first, parallel
+        self._others = pg_others.Others()
 
     def configured(self, settings: Settings) -> PostgreSQL:
-        """With the lock order that the settings ask for."""
-        return PostgreSQL(self.sa, parent_first=settings.parent_first)
+        """With the lock order and the use of parallel workers that the settings ask for."""
+        return PostgreSQL(self.sa, parent_first=settings.parent_first, parallel=settings.parallel)
 
     # -- words ---------------------------------------------------------------------------------
     def quote(self, *names: str | None) -> str:
@@ -155,12 +161,27 @@ class PostgreSQL(Dialect):
     @contextmanager
     def read_only(self, connection: Connection) -> Iterator[Connection]:
         """REPEATABLE READ READ ONLY; RLS that hides rows is an error (42501), not a wrong count."""
-        with pg_sessions.read_only(connection):
+        with pg_sessions.read_only(connection, self._alone):
             yield connection
+
+    def greet(self, connection: Connection) -> None:
+        """Say who we are, and see who else is there."""
+        pg_sessions.set_all(connection, {"application_name": pg_others.APPLICATION})
+        self._others.first_look(connection)
+
+    def others_at_work(self, connection: Connection) -> bool:
+        """By what changes in the statistics of sessions."""
+        return self._others.at_work(connection)
+
+    def _alone(self, connection: Connection) -> bool:
+        """Whether all cores may be used."""
+        if self.parallel == "quiet":
+            return not self.others_at_work(connection)
+        return self.parallel == "always"
 
     def prepare(self, connection: Connection, settings: Settings) -> None:
         """Session settings for a connection that sweeps or restores, and is closed afterwards."""
-        pg_sessions.prepare(connection, settings)
+        pg_sessions.prepare(connection, settings, alone=self._alone(connection))
 
     @contextmanager
     def transaction(self, connection: Connection) -> Iterator[None]:
@@ -183,7 +204,9 @@ class PostgreSQL(Dialect):
         """
         if not isinstance(step.work, Sql):
             raise StepFailed(f"Step {step.name} is no SQL.")
-        pg_sessions.attempt(connection, pg_leftovers.marked(step.work, step.name), settings, patient=patient)
+        marked = pg_leftovers.marked(step.work, step.name)
+        alone = step.work.patience != "long" or self._alone(connection)
+        pg_sessions.attempt(connection, marked, settings, patient=patient, alone=alone)
 
     def verdict(self, error: BaseException) -> Verdict:
         """What an exception means, by SQLSTATE; class 08 and a connection without one are lost."""

@@ -1,0 +1,115 @@
+"""Beside others at work we read a table in one process; alone on the server with as many as it allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from migrator.batches import BatchSize
+from migrator.errors import UsageError
+from migrator.policy import Delete
+from migrator.reference import Reference
+from migrator.sessions import Sessions
+from migrator.settings import Parallel, Settings, resolve
+from tests.conftest import ServerFactory
+from tests.operations.lifecycle import FAST, UP, run
+from tests.operations.postgresql_desk import Desk
+from tests.servers.database import Database
+
+pytestmark = pytest.mark.engines("postgresql-18")
+
+WORKERS = "SHOW max_parallel_workers_per_gather"
+
+
+def allowed(engine: Engine, meanwhile: Callable[[], None], parallel: Parallel = "quiet") -> list[int]:
+    """The workers that a session for batches may have and one that reads, when this happened before each."""
+    sessions = Sessions.of(engine, Settings(parallel=parallel))
+    found = []
+    try:
+        with sessions.open():
+            meanwhile()
+            with sessions.work() as connection:
+                found.append(int(connection.exec_driver_sql(WORKERS).scalar_one()))
+            meanwhile()
+            with sessions.read() as connection:
+                found.append(int(connection.exec_driver_sql(WORKERS).scalar_one()))
+    finally:
+        sessions.close()
+    return found
+
+
+@contextmanager
+def somebody(engine: Engine) -> Iterator[Connection]:
+    """A session of an application."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("SELECT 1")
+        yield connection
+
+
+def test_who_is_at_work_is_spared_and_who_idles_is_not(own_server: ServerFactory) -> None:
+    """A pool that was used a moment ago and idles now is not at work; whoever does something meanwhile is."""
+    with own_server().new_database() as database:
+        engine = database.engine
+        with somebody(engine) as application:
+
+            def works() -> None:
+                application.exec_driver_sql("SELECT 1")
+
+            def idles() -> None:
+                """Nothing."""
+
+            usual = int(application.exec_driver_sql(WORKERS).scalar_one())
+            assert usual > 0
+            assert allowed(engine, idles) == [usual, usual]
+            assert allowed(engine, works) == [0, 0]
+            assert allowed(engine, works, "always") == [usual, usual]
+            assert allowed(engine, idles, "never") == [0, 0]
+
+
+def test_what_reads_a_whole_table_beside_others_does_so_in_one_process(database: Database) -> None:
+    """The list of orphans, the index and the proof; said on their own sessions, which are closed."""
+    spared: set[int] = set()
+    read: dict[str, bool] = {}
+
+    def listen(connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
+        session = id(connection.connection.dbapi_connection)
+        if "'max_parallel_maintenance_workers', '0'" in statement:
+            spared.add(session)
+        for begin in ("CREATE TABLE", "CREATE INDEX", "VALIDATE CONSTRAINT"):
+            if begin in statement and (begin != "CREATE TABLE" or " AS SELECT row_number()" in statement):
+                read[begin] = session in spared
+
+    desk = Desk.at(
+        database,
+        "CREATE TABLE author (id integer PRIMARY KEY)",
+        "CREATE TABLE post (id integer PRIMARY KEY, author_id integer)",
+        "INSERT INTO author SELECT generate_series(1, 10)",
+        "INSERT INTO post SELECT n, n % 12 FROM generate_series(1, 100) n",
+        "ANALYZE post",
+    )
+    sa.event.listen(desk.engine, "before_cursor_execute", listen)
+    settings = replace(FAST, parallel="never", scan_rows=0)
+    run(
+        desk.engine, UP, Reference.parse("post.author_id -> author.id"), Delete(), Delete(), settings=settings
+    )
+    sa.event.remove(desk.engine, "before_cursor_execute", listen)
+    assert read == {"CREATE TABLE": True, "CREATE INDEX": True, "VALIDATE CONSTRAINT": True}
+    assert desk.value("SELECT count(*) FROM post") == 84
+
+
+def test_batches_grow_slowly_beside_others() -> None:
+    """Who wants a row of a batch waits for its end: it is not doubled because it was quick."""
+    beside, alone = (BatchSize.of(Settings(), alone=alone).after(1000, 0.01).rows for alone in (False, True))
+    assert (beside, alone) == (1201, 2001)
+
+
+def test_a_word_that_is_none_is_refused() -> None:
+    """With those there are."""
+    with pytest.raises(UsageError, match="parallel must be one of quiet, always, never, not 'sometimes'"):
+        resolve({"parallel": "sometimes"}, {})
