@@ -62,12 +62,13 @@ class Others:
         self.first_look(connection)
         assert self.looked is not None
         rest = self.looked + _BETWEEN - time.monotonic()
-        if rest > 0 and not self.working:
+        still = rest > 0 and self.working
+        if rest > 0 and not still:
             time.sleep(rest)
-        if rest <= 0 or not self.working:
-            # Inside a transaction it stays as it was first read.
-            connection.execute(sa.text("SELECT pg_stat_clear_snapshot()"))
-            self._look(connection)
+        # Inside a transaction it stays as it was first read.
+        connection.execute(sa.text("SELECT pg_stat_clear_snapshot()"))
+        self._look(connection)
+        self.working = self.working or still
         return self.working
 
     def _look(self, connection: Connection) -> None:
