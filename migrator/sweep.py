@@ -172,7 +172,7 @@ def _settle_all(
     """
     settings = context.sessions.settings
     size = BatchSize.of(settings, alone=not context.dialect.others_at_work(connection))
-    seen, ended = 0, -math.inf
+    seen, ended, undone = 0, -math.inf, 0
     for skip_locked in (True, False):
         after, failures = 0, 0
         while entries := worklist.page(connection, after, size.rows):
@@ -186,6 +186,13 @@ def _settle_all(
             except (TooMuch, _ParentAppeared) as reason:
                 # Undone whole. Half of it may be little enough; and an orphan that has its parent by now
                 # is none when it is looked at again.
+                undone += 1
+                if isinstance(reason, _ParentAppeared) and undone > _ROUNDS:
+                    raise StepFailed(
+                        f"A parent that {facts.reference.child} refers to comes and goes: {_ROUNDS} batches "
+                        f"had to be undone. {_left(connection, worklist)} orphans are left, nothing is lost.",
+                        hint="Find who inserts and deletes it, then run the same command again: it goes on.",
+                    ) from reason
                 if len(entries) == 1 and isinstance(reason, TooMuch):
                     if not detail.get("changed"):
                         raise
@@ -211,7 +218,7 @@ def _settle_all(
                 )
                 size = size.halved()
                 continue
-            failures = 0
+            failures = undone = 0
             after = entries[-1][0]
             seen += len(entries)
             ended = time.monotonic()

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from migrator import restore_orphans, sweep_orphans
 from migrator.closure import closure_of
 from migrator.dialects import dialect_of
-from migrator.errors import Refused
+from migrator.errors import Refused, StepFailed
 from migrator.policy import Backfill, Delete
 from migrator.predicate import table_clause
 from migrator.reference import Reference, TableName
@@ -506,3 +506,34 @@ def test_a_parent_that_appears_within_the_batch(database: Database) -> None:
     is_healed(database)
     assert counts["changed"] == 1
     assert counts["healed"] == 0
+
+
+@pytest.mark.engines("postgresql", "mysql", "mariadb")
+def test_a_parent_that_comes_and_goes_ends_the_run(database: Database) -> None:
+    """After so many batches that had to be undone, and not never; the same command goes on from there."""
+    forum(database)
+    before = picture(database)
+    hire = hires(database, 99)
+    user = table_clause(TableName("user"), "id")
+    there: list[bool] = [False]
+
+    def when(conn: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("DELETE FROM") and "post" in statement and not there[0]:
+            there[0] = True
+            hire()
+        elif "FOR UPDATE" in statement and there[0]:
+            there[0] = False
+            with database.engine.begin() as connection:
+                connection.execute(sa.delete(user).where(user.c.id == 99))
+
+    sa.event.listen(database.engine, "before_cursor_execute", when)
+    try:
+        with pytest.raises(StepFailed, match="comes and goes: 50 batches had to be undone"):
+            sweep_orphans(REFERENCE, on_dangling=Delete(), bind=database.engine, settings=FAST)
+    finally:
+        sa.event.remove(database.engine, "before_cursor_execute", when)
+    with database.engine.begin() as connection:
+        connection.execute(sa.delete(user).where(user.c.id == 99))
+    sweep_orphans(REFERENCE, on_dangling=Delete(), bind=database.engine, settings=FAST)
+    down(database)
+    assert_same(before, picture(database))
