@@ -213,20 +213,21 @@ def test_a_key_that_is_told_rounded_is_passed_over(database: Database) -> None:
 
 
 @pytest.mark.engines("sqlite")
-@pytest.mark.parametrize("keys", [2, 12_000])
-def test_a_composite_key_is_looked_up_in_its_index_on_sqlite(database: Database, keys: int) -> None:
-    """By its first column, as long as there may be parameters for that too."""
+def test_a_composite_key_is_looked_up_in_its_index_on_sqlite(database: Database) -> None:
+    """By its first column, as long as there may be parameters for that too: for 12,000 keys there are none."""
     t = sa.table("t", sa.column("a"), sa.column("b"))
-    wanted = [(number, f"k{number}") for number in range(keys)]
+    keys = [(number, f"k{number}") for number in range(12_000)]
+    key_in = dialect_of(database.engine.dialect).key_in
     with database.engine.begin() as connection:
         connection.exec_driver_sql("CREATE TABLE t (a integer, b text COLLATE NOCASE, PRIMARY KEY (a, b))")
         connection.execute(
-            sa.text("INSERT INTO t VALUES (:a, :b)"), [{"a": a, "b": b.upper()} for a, b in wanted]
+            sa.text("INSERT INTO t VALUES (:a, :b)"), [{"a": a, "b": b.upper()} for a, b in keys]
         )
-        condition = dialect_of(database.engine.dialect).key_in([t.c.a, t.c.b], wanted)
-        found = sa.select(sa.func.count()).select_from(t).where(condition)
-        assert connection.scalar(found) == keys
-        compiled = found.compile(connection, compile_kwargs={"render_postcompile": True})
+        for some in (keys[:2], keys):
+            found = sa.select(sa.func.count()).select_from(t).where(key_in([t.c.a, t.c.b], some))
+            assert connection.scalar(found) == len(some)
+        query = sa.select(t).where(key_in([t.c.a, t.c.b], keys[:2]))
+        compiled = query.compile(connection, compile_kwargs={"render_postcompile": True})
         values = tuple(compiled.params[name] for name in compiled.positiontup or ())
         plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}", values).all()
-    assert any("SEARCH t USING" in row[3] for row in plan) is (keys == 2)
+    assert any("SEARCH t USING" in row[3] for row in plan)
