@@ -214,7 +214,7 @@ def test_a_key_that_is_told_rounded_is_passed_over(database: Database) -> None:
 
 @pytest.mark.engines("sqlite")
 def test_a_composite_key_is_looked_up_in_its_index_on_sqlite(database: Database) -> None:
-    """By its first column, as long as there may be parameters for that too: for 12,000 keys there are none."""
+    """By its first column, as long as there may be parameters for that too: not so for 12,000 keys."""
     t = sa.table("t", sa.column("a"), sa.column("b"))
     keys = [(number, f"k{number}") for number in range(12_000)]
     key_in = dialect_of(database.engine.dialect).key_in
