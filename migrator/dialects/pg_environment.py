@@ -117,8 +117,15 @@ def server_problems(server: Mapping[str, Any]) -> Iterator[Problem]:
             f"session_replication_role is {server['replication_role']}: foreign keys are not checked.",
             f"ALTER ROLE {quote(server['role'])} RESET session_replication_role;",
         )
-    if not server["may_create"]:
-        schema = server["schema"]
+    schema = server["schema"]
+    if (schema or "").startswith("pg_temp"):
+        yield Problem(
+            "refuse",
+            "temporary-schema",
+            "search_path begins with pg_temp: our journal and the quarantine would be gone with the session.",
+            f"Name it last: ALTER ROLE {quote(server['role'])} SET search_path = public, pg_temp;",
+        )
+    elif not server["may_create"]:
         yield Problem(
             "refuse",
             "no-create",

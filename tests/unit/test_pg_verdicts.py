@@ -72,6 +72,7 @@ def test_a_connection_that_broke_without_a_word_is_lost() -> None:
         ({"replication_role": "replica"}, ["replication-role"]),
         ({"may_create": False}, ["no-create"]),
         ({"may_create": False, "schema": None}, ["no-create"]),
+        ({"schema": "pg_temp_3"}, ["temporary-schema"]),
     ],
 )
 def test_a_server_that_cannot_be_worked_on_is_refused(changes: dict[str, Any], wanted: list[str]) -> None:
