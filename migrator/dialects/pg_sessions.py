@@ -151,13 +151,17 @@ def transaction(connection: Connection) -> Iterator[None]:
         yield
 
 
-def prepare(connection: Connection, settings: Settings, *, alone: bool) -> None:
+def prepare(connection: Connection, settings: Settings, alone: Callable[[Connection], bool]) -> None:
     """Settings for a session that works in batches; a batch waits for a row lock no longer than a
-    blocking step waits for its table lock. Keys are told whole, and so that they are read back."""
+    blocking step waits for its table lock. Keys are told whole, and so that they are read back.
+
+    Args:
+        alone: whether the session need not spare the server; asked in the transaction that sets all this.
+    """
     _read_faithfully(connection, arrays=True)
     whole: dict[str, str | int] = {"extra_float_digits": 1, "datestyle": "ISO"}
-    whole |= {"lock_timeout": settings.lock_timeout_ms, **one_core(alone)}
     with transaction(connection):
+        whole |= {"lock_timeout": settings.lock_timeout_ms, **one_core(alone(connection))}
         set_all(connection, {**unhurried(connection), **whole})
 
 

@@ -181,7 +181,7 @@ class PostgreSQL(Dialect):
 
     def prepare(self, connection: Connection, settings: Settings) -> None:
         """Session settings for a connection that sweeps or restores, and is closed afterwards."""
-        pg_sessions.prepare(connection, settings, alone=self._alone(connection))
+        pg_sessions.prepare(connection, settings, self._alone)
 
     @contextmanager
     def transaction(self, connection: Connection) -> Iterator[None]:
