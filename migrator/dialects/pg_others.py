@@ -10,7 +10,7 @@ Told by what changes: a pool that idles, or the connection from which Alembic ha
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import sqlalchemy as sa
@@ -33,7 +33,7 @@ SELECT extract(epoch FROM max(state_change)) AS changed, extract(epoch FROM cloc
        coalesce(bool_or(state = 'active' OR state IS NULL AND datname = current_database()), false) AS active
 FROM pg_stat_activity
 WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
-  AND application_name <> {literal(APPLICATION)}
+  AND application_name <> {literal(APPLICATION)} AND pid <> ALL(CAST(:ours AS integer[]))
 """
 
 
@@ -45,14 +45,20 @@ class Others:
         changed: when the newest change of any of them was, in seconds by the server's clock.
         looked: when that was seen, by ours; None before the first look.
         working: what was concluded.
+        ours: the process numbers of sessions of ours that have not said so. Behind a pooler they are not the
+            server's: those sessions are taken for others.
     """
 
     changed: float = 0.0
     looked: float | None = None
     working: bool = False
+    ours: set[int] = field(default_factory=set)
 
     def first_look(self, connection: Connection) -> None:
-        """See who is there, so that the next look tells who was at work meanwhile."""
+        """See who is there, so that the next look tells who was at work meanwhile. Sets nothing: a pooler may
+        give the session to somebody else."""
+        number = getattr(getattr(connection.connection.dbapi_connection, "info", None), "backend_pid", None)
+        self.ours |= {number} if isinstance(number, int) else set()
         if self.looked is None:
             self._look(connection)
 
@@ -72,7 +78,7 @@ class Others:
         return self.working
 
     def _look(self, connection: Connection) -> None:
-        row = connection.execute(sa.text(_OTHERS)).one()
+        row = connection.execute(sa.text(_OTHERS), {"ours": sorted(self.ours)}).one()
         changed = float(row.changed or 0)
         moved = self.looked is not None and changed > self.changed and float(row.now) - changed < _RECENT
         self.changed, self.looked, self.working = changed, time.monotonic(), bool(row.active) or moved

@@ -84,7 +84,7 @@ def read_as_the_server_compares(connection: Connection, *, arrays: bool) -> None
         arrays: arrays too. What reads the catalog on this connection has to ask for JSON then, which
             SQLAlchemy's inspector does not.
     """
-    driver = connection.connection.driver_connection
+    driver = connection.connection.dbapi_connection
     if not isinstance(driver, Driver):
         return
     for oid, loader in _loaders(arrays).items():

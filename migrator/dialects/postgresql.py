@@ -165,8 +165,7 @@ class PostgreSQL(Dialect):
             yield connection
 
     def greet(self, connection: Connection) -> None:
-        """Say who we are, and see who else is there."""
-        pg_sessions.set_all(connection, {"application_name": pg_others.APPLICATION})
+        """See who else is there."""
         self._others.first_look(connection)
 
     def others_at_work(self, connection: Connection) -> bool:
