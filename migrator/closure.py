@@ -204,10 +204,13 @@ def referring(
         if connection.execute(
             sa.select(sa.literal_column("1")).select_from(other).where(these_refer).limit(1)
         ).all():
+            told = (
+                f" (the server tells no FLOAT exactly: {table.rounded_key[0]})" if table.rounded_key else ""
+            )
             raise Refused(
-                f"{table.name} has no key by which its rows could be named, and {edge.key.name} refers to "
-                f"rows of {parent.source} that are to be deleted.",
-                hint=f"Give {table.name} a primary key, or use on_dangling=backfill.",
+                f"{table.name} has no key by which its rows could be named{told}, and {edge.key.name} refers "
+                f"to rows of {parent.source} that are to be deleted.",
+                hint=f"Give {table.name} a {'unique' if told else 'primary'} key, or use on_dangling=backfill.",
             )
         return []
     columns = [other.c[column] for column in table.key]

@@ -201,12 +201,13 @@ def _rows_back(
                 runs.append(run)
     if not runs:
         return
-    size = BatchSize.of(sessions.settings)
     with stoppable() as stop:
         gate = Gate(sessions, runs[0], stop, check, progress)
         context = Context(sessions, runs[0].reference, runs[0], progress, gate)
         with sessions.work() as connection:
             mirrors = [each for run in runs for each in quarantine.mirrors(connection, run.reference)]
+            alone = not sessions.dialect.others_at_work(connection)
+        size = BatchSize.of(sessions.settings, alone=alone)
         try:
             removed_back(context, mirrors, size)
             for mirror in mirrors:

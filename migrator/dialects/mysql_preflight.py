@@ -122,6 +122,15 @@ def _columns(facts: Facts) -> Iterator[Problem]:
                 f"{child.name}.{name} is generated: no orphan in it can be mended.",
                 "Refer from the column it is generated from.",
             )
+        if column.rounded:
+            yield Problem(
+                "refuse",
+                "type-cannot-be-a-key",
+                f"{child.name}.{name} is FLOAT, of which the server tells six digits: which parent a row "
+                "names could not be said again, and not be given back.",
+                f"Make both sides DOUBLE: ALTER TABLE {table_sql(child.name)} MODIFY {quote(name)} DOUBLE; "
+                "(it copies the table)",
+            )
         if not is_keyable(column):  # 1170
             yield Problem(
                 "refuse",

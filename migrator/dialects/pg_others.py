@@ -26,15 +26,18 @@ _BETWEEN: Final = 0.03
 # So long ago, in seconds, is another matter.
 _RECENT: Final = 2.0
 
-# Of the sessions of other roles an ordinary one sees that they are there, and not their state: at work, for
-# all that is known, where they use this database.
+# Of the sessions of other roles an ordinary one sees that they are there, and neither their kind nor their
+# state: at work, for all that is known, where they use this database. Workers of the server's have no role.
 _OTHERS: Final = f"""
 SELECT extract(epoch FROM max(state_change)) AS changed, extract(epoch FROM clock_timestamp()) AS now,
        coalesce(bool_or(state = 'active' OR state IS NULL AND datname = current_database()), false) AS active
 FROM pg_stat_activity
-WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+WHERE (backend_type = 'client backend'
+       OR backend_type IS NULL AND usesysid IS NOT NULL AND datname = current_database())
+  AND pid <> pg_backend_pid()
   AND application_name <> {literal(APPLICATION)} AND pid <> ALL(CAST(:ours AS integer[]))
 """
+_MAY: Final = "SELECT has_table_privilege('pg_catalog.pg_stat_activity', 'SELECT')"
 
 
 @dataclass
@@ -44,6 +47,7 @@ class Others:
     Args:
         changed: when the newest change of any of them was, in seconds by the server's clock.
         looked: when that was seen, by ours; None before the first look.
+        may: whether the view may be read. Where it may not, they are taken to be at work.
         working: what was concluded.
         ours: the process numbers of sessions of ours that have not said so. Behind a pooler they are not the
             server's: those sessions are taken for others.
@@ -51,6 +55,7 @@ class Others:
 
     changed: float = 0.0
     looked: float | None = None
+    may: bool = True
     working: bool = False
     ours: set[int] = field(default_factory=set)
 
@@ -60,6 +65,7 @@ class Others:
         number = getattr(getattr(connection.connection.dbapi_connection, "info", None), "backend_pid", None)
         self.ours |= {number} if isinstance(number, int) else set()
         if self.looked is None:
+            self.may = bool(connection.execute(sa.text(_MAY)).scalar_one())
             self._look(connection)
 
     def at_work(self, connection: Connection) -> bool:
@@ -78,6 +84,9 @@ class Others:
         return self.working
 
     def _look(self, connection: Connection) -> None:
+        if not self.may:
+            self.looked, self.working = time.monotonic(), True
+            return
         row = connection.execute(sa.text(_OTHERS), {"ours": sorted(self.ours)}).one()
         changed = float(row.changed or 0)
         moved = self.looked is not None and changed > self.changed and float(row.now) - changed < _RECENT

@@ -140,7 +140,7 @@ def read_only(connection: Connection, alone: Callable[[Connection], bool]) -> It
         limits = {name: value for name, value in unhurried(connection).items() if "timeout" in name}
         spared = one_core(alone(connection))
         set_all(connection, {**limits, **spared, "row_security": "off"}, local=True)
-        _read_faithfully(connection, arrays=False)
+        _read_faithfully(connection, keys=False)
         yield
 
 
@@ -158,7 +158,7 @@ def prepare(connection: Connection, settings: Settings, alone: Callable[[Connect
     Args:
         alone: whether the session need not spare the server; asked in the transaction that sets all this.
     """
-    _read_faithfully(connection, arrays=True)
+    _read_faithfully(connection, keys=True)
     whole: dict[str, str | int] = {"extra_float_digits": 1, "datestyle": "ISO"}
     with transaction(connection):
         whole |= {"lock_timeout": settings.lock_timeout_ms, **one_core(alone(connection))}
@@ -312,8 +312,8 @@ def move_sequence(connection: Connection, table: str, column: str, beyond: int) 
     return True
 
 
-def _read_faithfully(connection: Connection, *, arrays: bool) -> None:
+def _read_faithfully(connection: Connection, *, keys: bool) -> None:
     # It loads the driver, which `migrator --help` does without.
     from migrator.dialects.pg_values import read_as_the_server_compares
 
-    read_as_the_server_compares(connection, arrays=arrays)
+    read_as_the_server_compares(connection, keys=keys)

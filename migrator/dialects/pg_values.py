@@ -55,37 +55,45 @@ def _placed(value: Any) -> Any:
 _LENIENT: Final = {
     "date": _lenient(times.DateLoader),
     "time": _lenient(times.TimeLoader),
+    "timetz": _lenient(times.TimetzLoader),
     "timestamp": _lenient(times.TimestampLoader),
     "timestamptz": _lenient(times.TimestamptzLoader),
     "interval": _lenient(times.IntervalLoader),
     "float8": _lenient(numeric.FloatLoader),
     "numeric": _lenient(numeric.NumericLoader),
 }
+_NUMBERS: Final = ("float8", "numeric")
 _AS_TEXT: Final = ("float4", "timetz", "jsonb")
 
 
 @cache
-def _loaders(arrays: bool) -> Mapping[int, type[Loader]]:
+def _loaders(keys: bool) -> Mapping[int, type[Loader]]:
     """By the type's oid."""
+    if not keys:
+        return {known[name].oid: loader for name, loader in _LENIENT.items() if name not in _NUMBERS}
     found = {known[name].oid: loader for name, loader in _LENIENT.items()}
     found |= {known[name].oid: TextLoader for name in _AS_TEXT}
     found |= {each.oid: TextLoader for each in known if isinstance(each, (RangeInfo, MultirangeInfo))}
-    if arrays:  # of a type that psycopg does not know it reads them as text anyway
-        found |= {each.array_oid: TextLoader for each in known if each.array_oid}
-    return found
+    # Arrays of a type that psycopg does not know it reads as text anyway.
+    return found | {each.array_oid: TextLoader for each in known if each.array_oid}
 
 
-def read_as_the_server_compares(connection: Connection, *, arrays: bool) -> None:
+def read_as_the_server_compares(connection: Connection, *, keys: bool) -> None:
     """Have this connection read such values so that they may be compared and sent back; all others as before.
     No lock, no round trip.
 
     Args:
         connection: a session of ours; other drivers than psycopg 3 are left as they are.
-        arrays: arrays too. What reads the catalog on this connection has to ask for JSON then, which
-            SQLAlchemy's inspector does not.
+        keys: all of them: the session sweeps or restores. What reads the catalog on it has to ask for JSON
+            instead of arrays, which SQLAlchemy's inspector does not, and no application's mapper may load its
+            rows there. Else only the points and spans of time that psycopg would refuse.
     """
     driver = connection.connection.dbapi_connection
     if not isinstance(driver, Driver):
         return
-    for oid, loader in _loaders(arrays).items():
+    for oid, loader in _loaders(keys).items():
         driver.adapters.register_loader(oid, loader)
+    # SQLAlchemy has it read as a dictionary where it is installed.
+    store = driver.adapters.types.get("hstore")
+    if keys and store is not None:
+        driver.adapters.register_loader(store.oid, TextLoader)

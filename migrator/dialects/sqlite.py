@@ -20,8 +20,9 @@ from migrator.plan import Sql, Step
 from migrator.reference import Reference, TableName
 from migrator.settings import Settings
 
-# As SQLite is compiled by default (https://www.sqlite.org/limits.html, 9).
-_MOST_PARAMETERS = 32_766
+# 32,766 as SQLite is compiled by default (https://www.sqlite.org/limits.html, 9), some for the rest of the
+# statement.
+_MOST_PARAMETERS = 32_000
 
 # Primary result codes, https://sqlite.org/rescode.html
 _VERDICTS: dict[int, Verdict] = {

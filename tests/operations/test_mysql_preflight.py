@@ -58,6 +58,10 @@ REFUSED = {
         "parent-key-not-unique",
     ),
     "no key on the child": ((USER, "CREATE TABLE post (user_id int)"), "no-key"),
+    "a reference that is told rounded": (
+        ("CREATE TABLE user (id float PRIMARY KEY)", "CREATE TABLE post (id int PRIMARY KEY, user_id float)"),
+        "type-cannot-be-a-key",
+    ),
     "no key but one that is told rounded": (
         (USER, "CREATE TABLE post (at float PRIMARY KEY, user_id int)"),
         "no-key",

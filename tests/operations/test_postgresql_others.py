@@ -113,3 +113,30 @@ def test_a_word_that_is_none_is_refused() -> None:
     """With those there are."""
     with pytest.raises(UsageError, match="parallel must be one of quiet, always, never, not 'sometimes'"):
         resolve({"parallel": "sometimes"}, {})
+
+
+def test_a_session_of_another_role_is_somebody_at_work(database: Database) -> None:
+    """Of it an ordinary role sees neither kind nor state. One that may not read the view spares it too."""
+    name = database.engine.url.database
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        for role in ("clerk", "application"):
+            connection.exec_driver_sql(f"DROP ROLE IF EXISTS {role}_{name}")
+            connection.exec_driver_sql(f"CREATE ROLE {role}_{name} LOGIN PASSWORD 'x'")
+        connection.exec_driver_sql("REVOKE SELECT ON pg_stat_activity FROM PUBLIC")
+    try:
+        clerk, application = (
+            sa.create_engine(
+                database.engine.url.set(username=f"{role}_{name}", password="x"), poolclass=sa.NullPool
+            )
+            for role in ("clerk", "application")
+        )
+        assert allowed(clerk, lambda: None) == [0, 0]
+        with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("GRANT SELECT ON pg_stat_activity TO PUBLIC")
+        with somebody(application):
+            assert allowed(clerk, lambda: None) == [0, 0]
+    finally:
+        with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("GRANT SELECT ON pg_stat_activity TO PUBLIC")
+            for role in ("clerk", "application"):
+                connection.exec_driver_sql(f"DROP ROLE {role}_{name}")
