@@ -210,7 +210,8 @@ def referring(
             raise Refused(
                 f"{table.name} has no key by which its rows could be named{told}, and {edge.key.name} refers "
                 f"to rows of {parent.source} that are to be deleted.",
-                hint=f"Give {table.name} a {'unique' if told else 'primary'} key, or use on_dangling=backfill.",
+                hint=f"Give {table.name} a {'unique' if told else 'primary'} key, or use "
+                "on_dangling=backfill.",
             )
         return []
     columns = [other.c[column] for column in table.key]

@@ -120,9 +120,12 @@ class Sessions:
             # Autocommit throughout: a transaction is what `dialect.transaction` begins and ends, and
             # nothing is left open by a look at the catalog in between.
             connection = connection.execution_options(isolation_level="AUTOCOMMIT")
-            # First: what is set on it is ours, and interrupted halfway it would go back into the pool.
+            try:
+                self.dialect.prepare(connection, self.settings)
+            except BaseException:
+                connection.invalidate()  # interrupted halfway it would go back into the pool with what we set
+                raise
             connection.detach()
-            self.dialect.prepare(connection, self.settings)
             yield connection
         finally:
             connection.close()
