@@ -52,27 +52,28 @@ def _placed(value: Any) -> Any:
     return value if offset is None else value.replace(tzinfo=timezone(offset))
 
 
-_LENIENT: Final = {
+_TIMES: Final[Mapping[str, type[Loader]]] = {
     "date": _lenient(times.DateLoader),
     "time": _lenient(times.TimeLoader),
     "timetz": _lenient(times.TimetzLoader),
     "timestamp": _lenient(times.TimestampLoader),
     "timestamptz": _lenient(times.TimestamptzLoader),
     "interval": _lenient(times.IntervalLoader),
+}
+_OF_KEYS: Final[Mapping[str, type[Loader]]] = {
     "float8": _lenient(numeric.FloatLoader),
     "numeric": _lenient(numeric.NumericLoader),
+    **dict.fromkeys(("float4", "timetz", "jsonb"), TextLoader),
 }
-_NUMBERS: Final = ("float8", "numeric")
-_AS_TEXT: Final = ("float4", "timetz", "jsonb")
 
 
 @cache
 def _loaders(keys: bool) -> Mapping[int, type[Loader]]:
     """By the type's oid."""
+    named = {**_TIMES, **_OF_KEYS} if keys else _TIMES
+    found = {known[name].oid: loader for name, loader in named.items()}
     if not keys:
-        return {known[name].oid: loader for name, loader in _LENIENT.items() if name not in _NUMBERS}
-    found = {known[name].oid: loader for name, loader in _LENIENT.items()}
-    found |= {known[name].oid: TextLoader for name in _AS_TEXT}
+        return found
     found |= {each.oid: TextLoader for each in known if isinstance(each, (RangeInfo, MultirangeInfo))}
     # Arrays of a type that psycopg does not know it reads as text anyway.
     return found | {each.array_oid: TextLoader for each in known if each.array_oid}

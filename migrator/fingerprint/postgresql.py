@@ -57,9 +57,9 @@ SCHEMAS: Final = text("""
 # A partition's rows are read through its root; those of an ordinary parent's descendants are not (ONLY).
 TABLES: Final = text("""
     SELECT n.nspname, c.relname, c.relkind = 'r',
-           json_agg(a.attname ORDER BY a.attname COLLATE "C") FILTER (WHERE a.attname IS NOT NULL),
-           json_agg(t.typname ORDER BY a.attname COLLATE "C") FILTER (WHERE a.attname IS NOT NULL),
-           (SELECT json_agg(k.attname ORDER BY p.place)
+           array_agg(a.attname ORDER BY a.attname COLLATE "C") FILTER (WHERE a.attname IS NOT NULL),
+           array_agg(t.typname ORDER BY a.attname COLLATE "C") FILTER (WHERE a.attname IS NOT NULL),
+           (SELECT array_agg(k.attname ORDER BY p.place)
             FROM pg_index i, pg_attribute k,
                  unnest(CAST(i.indkey AS int2[])) WITH ORDINALITY AS p (number, place)
             WHERE i.indrelid = c.oid AND i.indisprimary AND k.attrelid = c.oid AND k.attnum = p.number
