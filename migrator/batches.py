@@ -64,5 +64,10 @@ class BatchSize:
         """The size after a lock could not be had."""
         return replace(self, rows=self._bounded(self.rows // 2))
 
+    def half_of(self, rows: int) -> BatchSize:
+        """The size after a batch of so many rows was undone whole: half of them, whatever the floor was."""
+        half = max(1, rows // 2)
+        return replace(self, rows=half, floor=min(half, self.floor))
+
     def _bounded(self, rows: int) -> int:
         return max(self.floor, min(self.ceiling, rows))

@@ -33,8 +33,7 @@ def restore(context: Context, facts: Facts) -> dict[str, Any]:
         Counts: `restored`, `conflicts`, `kept` (mirrors that still hold conflicts), `sentinels` kept.
     """
     with context.sessions.work() as connection:
-        alone = not context.dialect.others_at_work(connection)
-        size = BatchSize.of(context.sessions.settings, alone=alone)
+        size = context.sessions.first_batch(connection)
         # An upgrade that died in its sweep leaves its list.
         Worklist.of(context.dialect, context.reference, facts.child).drop(connection)
         mirrors = quarantine.mirrors(connection, context.reference)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from migrator.batches import BatchSize
 from migrator.dialects import Dialect, dialect_of
 from migrator.errors import ConnectionFailed
 from migrator.settings import Settings
@@ -129,6 +130,10 @@ class Sessions:
             yield connection
         finally:
             connection.close()
+
+    def first_batch(self, connection: Connection) -> BatchSize:
+        """The size of the first batch of a run, and how it may grow beside whoever is at work now."""
+        return BatchSize.of(self.settings, alone=not self.dialect.others_at_work(connection))
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

@@ -18,7 +18,6 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from migrator import journal, lock, quarantine
-from migrator.batches import BatchSize
 from migrator.context import Context, Progress, Silent
 from migrator.errors import Refused, StepFailed, UsageError
 from migrator.journal import SET, Run
@@ -206,8 +205,7 @@ def _rows_back(
         context = Context(sessions, runs[0].reference, runs[0], progress, gate)
         with sessions.work() as connection:
             mirrors = [each for run in runs for each in quarantine.mirrors(connection, run.reference)]
-            alone = not sessions.dialect.others_at_work(connection)
-        size = BatchSize.of(sessions.settings, alone=alone)
+            size = sessions.first_batch(connection)
         try:
             removed_back(context, mirrors, size)
             for mirror in mirrors:

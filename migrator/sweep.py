@@ -11,24 +11,23 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from migrator import journal, quarantine
-from migrator.batches import BatchSize
 from migrator.catalog import Facts
 from migrator.closure import TooMuch
 from migrator.context import Context
 from migrator.errors import StepFailed
 from migrator.healing import appeared, heal, heal_all
+from migrator.locked import any_orphan, lock, still_orphans
 from migrator.parents import MakeParents
 from migrator.patience import wait_or_give_up
 from migrator.plan import Sweep
 from migrator.policy import Backfill, Delete
-from migrator.predicate import breaks, child_alias, kind, none_null
+from migrator.predicate import breaks, child_alias, none_null
 from migrator.quarantine import ID, Mirror
 from migrator.reference import Reference
 from migrator.repair import Repair, Repoint, RepointEach
@@ -171,7 +170,7 @@ def _settle_all(
         repairs: what to do with each kind that is there, first answer first.
     """
     settings = context.sessions.settings
-    size = BatchSize.of(settings, alone=not context.dialect.others_at_work(connection))
+    size = context.sessions.first_batch(connection)
     seen, ended, undone = 0, -math.inf, 0
     for skip_locked in (True, False):
         after, failures = 0, 0
@@ -183,25 +182,23 @@ def _settle_all(
                 detail = _batch(
                     context, connection, facts, worklist, mirror, repairs, step, detail, entries, skip_locked
                 )
-            except (TooMuch, _ParentAppeared) as reason:
-                # Undone whole. Half of it may be little enough; and an orphan that has its parent by now
-                # is none when it is looked at again.
+            except _ParentAppeared as reason:
+                # Undone whole; an orphan that has its parent by now is none when it is looked at again.
                 undone += 1
-                if isinstance(reason, _ParentAppeared) and undone > _ROUNDS:
-                    raise StepFailed(
-                        f"A parent that {facts.reference.child} refers to comes and goes: {_ROUNDS} batches "
-                        f"had to be undone. {_left(connection, worklist)} orphans are left, nothing is lost.",
-                        hint="Find who inserts and deletes it, then run the same command again: it goes on.",
-                    ) from reason
-                if len(entries) == 1 and isinstance(reason, TooMuch):
+                if undone > _ROUNDS:
+                    raise _comes_and_goes(facts, _left(connection, worklist)) from reason
+                size = size.half_of(len(entries))
+                continue
+            except TooMuch as reason:
+                # Undone whole; half of it may be little enough.
+                if len(entries) == 1:
                     if not detail.get("changed"):
                         raise
                     raise StepFailed(
                         f"{reason.message} {_left(connection, worklist)} orphans are left, this one of them.",
                         hint="Settle its dependants, then run the same command again: it goes on.",
                     ) from reason
-                rows = max(1, len(entries) // 2)
-                size = replace(size, rows=rows, floor=min(rows, size.floor))
+                size = size.half_of(len(entries))
                 continue
             except sa.exc.DBAPIError as error:
                 failures += 1
@@ -225,6 +222,15 @@ def _settle_all(
             size = size.after(len(entries), ended - began)
             context.progress.rows(f"sweep {context.reference}", min(seen, goal), goal)
     return detail
+
+
+def _comes_and_goes(facts: Facts, left: int) -> StepFailed:
+    """Batch after batch had to be undone for a parent that was there at its end, and not when it began."""
+    return StepFailed(
+        f"A parent that {facts.reference.child} refers to comes and goes: {_ROUNDS} batches had to be "
+        f"undone. {left} orphans are left, nothing is lost.",
+        hint="Find who inserts and deletes it, then run the same command again: it goes on.",
+    )
 
 
 def _key_taken(facts: Facts, mirror: Mirror, error: sa.exc.DBAPIError, left: int) -> StepFailed:
@@ -266,11 +272,11 @@ def _batch(
 ) -> dict[str, Any]:
     """One transaction; returns the counts as journaled in it."""
     with context.dialect.transaction(connection):
-        locked = _lock(context, connection, facts, [key for _, key in entries], skip_locked=skip_locked)
+        locked = lock(context, connection, facts, [key for _, key in entries], skip_locked=skip_locked)
         newest = connection.scalar(sa.select(sa.func.max(mirror.clause.c[ID]))) or 0
         changed: dict[str, int] = {}
         repointed: list[Key] = []
-        orphans = _still_orphans(context, connection, facts, locked)
+        orphans = still_orphans(context, connection, facts, locked)
         there = {key for key, _ in locked}
         for name, keys in orphans.items():
             left = keys
@@ -287,7 +293,7 @@ def _batch(
                 changed[name] = changed.get(name, 0) + repair.vouch(connection, sorted(others, key=repr))
         if mirror.moves:  # or under the old key, where a trigger took the new value back
             repointed += quarantine.standing(connection, mirror, above=int(newest))
-        if _any_orphan(context, connection, facts, repointed):
+        if any_orphan(context, connection, facts, repointed):
             child = facts.reference.child
             raise StepFailed(
                 f"{child}: rows given a parent still have none; the batch was undone and nothing is lost.",
@@ -308,53 +314,3 @@ def _batch(
         journal.set_step_detail(connection, context.run, step, after)
         journal.record(connection, context.run, counts=after)
     return after
-
-
-def _lock(
-    context: Context, connection: Connection, facts: Facts, keys: Sequence[Key], *, skip_locked: bool
-) -> list[tuple[Key, str]]:
-    """Lock the rows by key, in key order; returns the keys of those locked, each with the kind that its row
-    is of now, should it be an orphan: a locking read meets the newest version of a row."""
-    child = child_alias(context.reference, *facts.child.handle)
-    columns = [child.c[column] for column in facts.child.handle]
-    query = sa.select(*columns, kind(context.reference, child).label("kind"))
-    query = query.where(context.dialect.key_in(columns, keys)).order_by(*columns)
-    locking = context.dialect.for_update(query, skip_locked=skip_locked)
-    return [(tuple(row[:-1]), str(row[-1])) for row in connection.execute(locking).all()]
-
-
-def _still_orphans(
-    context: Context, connection: Connection, facts: Facts, locked: Sequence[tuple[Key, str]]
-) -> dict[str, list[Key]]:
-    """Which of the locked rows are orphans now, by kind: a new statement sees what was committed since the
-    scan. All of them, as a rule, which a count tells; else the server says which. Never by comparing keys
-    here: to Python two of them may be equal that are not (02:30 before and after the clock goes back), and
-    one may not equal itself (NaN)."""
-    if not locked:
-        return {}
-    query = _orphans_among(context, facts, [key for key, _ in locked])
-    count = connection.scalar(query.with_only_columns(sa.func.count(), maintain_column_froms=True))
-    found: dict[str, list[Key]] = {}
-    if count == len(locked):
-        for key, name in locked:
-            found.setdefault(name, []).append(key)
-        return found
-    for row in connection.execute(query).all():
-        found.setdefault(str(row[0]), []).append(tuple(row[1:]))
-    return found
-
-
-def _any_orphan(context: Context, connection: Connection, facts: Facts, keys: Sequence[Key]) -> bool:
-    """Whether one of these rows is an orphan."""
-    return (
-        bool(keys) and connection.execute(_orphans_among(context, facts, keys).limit(1)).first() is not None
-    )
-
-
-def _orphans_among(context: Context, facts: Facts, keys: Sequence[Key]) -> sa.Select[Any]:
-    """Those of these rows that are orphans: their kind and their key."""
-    child = child_alias(context.reference, *facts.child.handle)
-    columns = [child.c[column] for column in facts.child.handle]
-    return sa.select(kind(context.reference, child).label("kind"), *columns).where(
-        context.dialect.key_in(columns, keys), breaks(context.reference, child)
-    )
