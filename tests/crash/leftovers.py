@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from migrator.context import Progress
@@ -17,6 +16,7 @@ from migrator.plan import Operation
 from migrator.settings import Settings
 from tests.conftest import Database
 from tests.crash.one_operation import POLICIES
+from tests.listening import before_each
 from tests.operations.lifecycle import FAST, run
 from tests.operations.mysql_desk import REFERENCE
 
@@ -45,8 +45,5 @@ def alters_sent(step: str) -> Iterator[list[str]]:
         if statement.startswith(f"{MARKER}{step} "):
             sent.append(statement)
 
-    sa.event.listen(Engine, "before_cursor_execute", listen)
-    try:
+    with before_each(Engine, listen):
         yield sent
-    finally:
-        sa.event.remove(Engine, "before_cursor_execute", listen)

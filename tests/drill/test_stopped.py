@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from migrator.fingerprint import take
 from tests.conftest import Database
 from tests.drill.harness import RESTORE, SWEEP, blog, copies, environment, hold
+from tests.listening import before_each
 
 
 @pytest.mark.engines("sqlite", "postgresql-18", "mysql-9.7")
@@ -31,17 +31,13 @@ def test_a_signal_in_the_sweep_ends_the_drill(
             told.append("sent")
             os.kill(os.getpid(), number)
 
-    sa.event.listen(Engine, "before_cursor_execute", send)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            hold(
-                database,
-                told.append,
-                ini=environment(tmp_path, (SWEEP, RESTORE)),
-                arguments=("batch_size=1",),
-            )
-    finally:
-        sa.event.remove(Engine, "before_cursor_execute", send)
+    with before_each(Engine, send), pytest.raises(KeyboardInterrupt):
+        hold(
+            database,
+            told.append,
+            ini=environment(tmp_path, (SWEEP, RESTORE)),
+            arguments=("batch_size=1",),
+        )
     assert told[-1] == "sent"
     assert not copies(database)
     assert before.identical(take(database.engine))

@@ -16,6 +16,7 @@ from migrator.policy import Backfill, Delete
 from migrator.predicate import table_clause
 from migrator.reference import Reference, TableName
 from tests.conftest import Database
+from tests.listening import before_each
 from tests.operations.lifecycle import FAST, Round, assert_same, in_order, picture, prove
 from tests.operations.orphan_cases import Row
 from tests.operations.policy_desk import rows
@@ -497,11 +498,8 @@ def test_a_parent_that_appears_within_the_batch(database: Database) -> None:
             done.append(statement)
             hire()
 
-    sa.event.listen(database.engine, "before_cursor_execute", when)
-    try:
+    with before_each(database.engine, when):
         counts = sweep_orphans(REFERENCE, on_dangling=Delete(), bind=database.engine, settings=FAST)
-    finally:
-        sa.event.remove(database.engine, "before_cursor_execute", when)
     assert done
     is_healed(database)
     assert counts["changed"] == 1
@@ -526,12 +524,9 @@ def test_a_parent_that_comes_and_goes_ends_the_run(database: Database) -> None:
             with database.engine.begin() as connection:
                 connection.execute(sa.delete(user).where(user.c.id == 99))
 
-    sa.event.listen(database.engine, "before_cursor_execute", when)
-    try:
-        with pytest.raises(StepFailed, match="comes and goes: 50 batches had to be undone"):
-            sweep_orphans(REFERENCE, on_dangling=Delete(), bind=database.engine, settings=FAST)
-    finally:
-        sa.event.remove(database.engine, "before_cursor_execute", when)
+    stops = pytest.raises(StepFailed, match="comes and goes: 50 batches had to be undone")
+    with before_each(database.engine, when), stops:
+        sweep_orphans(REFERENCE, on_dangling=Delete(), bind=database.engine, settings=FAST)
     with database.engine.begin() as connection:
         connection.execute(sa.delete(user).where(user.c.id == 99))
     sweep_orphans(REFERENCE, on_dangling=Delete(), bind=database.engine, settings=FAST)

@@ -19,6 +19,7 @@ from migrator.policy import Backfill, Delete
 from migrator.reference import Reference
 from tests.conftest import Database
 from tests.crash.running import blog
+from tests.listening import before_each
 from tests.operations.lifecycle import DOWN, FAST, UP, assert_same, picture, run
 from tests.operations.orphan_cases import fill, key, table
 from tests.operations.policy_desk import rows
@@ -32,11 +33,8 @@ def overheard() -> Iterator[list[str]]:
     def before(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         said.append(" ".join(statement.split()))
 
-    sa.event.listen(Engine, "before_cursor_execute", before)
-    try:
+    with before_each(Engine, before):
         yield said
-    finally:
-        sa.event.remove(Engine, "before_cursor_execute", before)
 
 
 def counting(statements: list[str]) -> list[str]:

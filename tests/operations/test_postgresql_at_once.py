@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from migrator.policy import Delete, Keep
 from migrator.reference import Reference, TableName
+from tests.listening import before_each
 from tests.operations.lifecycle import FAST, assert_same, picture, run
 from tests.operations.postgresql_desk import Desk
 from tests.servers.database import Database
@@ -117,13 +117,10 @@ def test_every_orphan_is_found_set_aside_and_given_back(database: Database, shap
             listed.append(statement)
 
     reference = Reference(TableName(name), ("author_id",), TableName("author"), ("id",))
-    sa.event.listen(desk.engine, "before_cursor_execute", listen)
-    try:
+    with before_each(desk.engine, listen):
         (counted,) = run(
             desk.engine, ("sweep",), reference, Delete(), Delete(), settings=replace(FAST, scan_rows=0)
         )
-    finally:
-        sa.event.remove(desk.engine, "before_cursor_execute", listen)
     assert (counted["null"], counted["dangling"]) == (10, 10)
     assert desk.value(f"SELECT count(*) FROM {quoted} WHERE author_id IN (1, 2, 3)") == 80
     assert desk.value(f"SELECT count(*) FROM {quoted}") == 80

@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 
 from migrator.policy import Delete
 from migrator.reference import Reference, TableName
+from tests.listening import before_each
 from tests.operations.lifecycle import FAST, run
 from tests.operations.postgresql_desk import BLOG, REFERENCE, Desk
 from tests.servers.database import Database
@@ -321,8 +322,7 @@ def test_a_table_of_moderate_size_is_scanned_in_one_go(
         if " OFFSET " in statement:
             ends.append(statement)
 
-    sa.event.listen(desk.engine, "before_cursor_execute", listen)
-    try:
+    with before_each(desk.engine, listen):
         counted = run(
             desk.engine,
             ("sweep",),
@@ -331,7 +331,5 @@ def test_a_table_of_moderate_size_is_scanned_in_one_go(
             Delete(),
             settings=replace(FAST, scan_rows=scan_rows),
         )
-    finally:
-        sa.event.remove(desk.engine, "before_cursor_execute", listen)
     assert (counted[0]["rows"], counted[0]["found"]) == (202, 2)
     assert bool(ends) is windows

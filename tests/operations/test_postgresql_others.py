@@ -18,6 +18,7 @@ from migrator.reference import Reference
 from migrator.sessions import Sessions
 from migrator.settings import Parallel, Settings, resolve
 from tests.conftest import ServerFactory
+from tests.listening import before_each
 from tests.operations.lifecycle import FAST, UP, run
 from tests.operations.postgresql_desk import Desk
 from tests.servers.database import Database
@@ -93,12 +94,10 @@ def test_what_reads_a_whole_table_beside_others_does_so_in_one_process(database:
         "INSERT INTO post SELECT n, n % 12 FROM generate_series(1, 100) n",
         "ANALYZE post",
     )
-    sa.event.listen(desk.engine, "before_cursor_execute", listen)
+    reference = Reference.parse("post.author_id -> author.id")
     settings = replace(FAST, parallel="never", scan_rows=0)
-    run(
-        desk.engine, UP, Reference.parse("post.author_id -> author.id"), Delete(), Delete(), settings=settings
-    )
-    sa.event.remove(desk.engine, "before_cursor_execute", listen)
+    with before_each(desk.engine, listen):
+        run(desk.engine, UP, reference, Delete(), Delete(), settings=settings)
     assert read == {"CREATE TABLE": True, "CREATE INDEX": True, "VALIDATE CONSTRAINT": True}
     assert desk.value("SELECT count(*) FROM post") == 84
 
