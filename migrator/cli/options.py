@@ -20,7 +20,7 @@ from migrator.dialects import Dialect, dialect_for
 from migrator.errors import UsageError
 from migrator.known import from_journal
 from migrator.references import Found
-from migrator.settings import database_url
+from migrator.settings import database_url, resolve
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -128,8 +128,9 @@ def read_only_session(url: str | None, config: Path | None) -> Iterator[Session]
         ConnectionFailed, UsageError.
     """
     resolved = resolve_url(url, config)
+    settings = resolve()
     with connect(resolved, read_only=True) as engine, engine.connect() as connection:
-        dialect = dialect_for(connection)
+        dialect = dialect_for(connection).configured(settings)
         with dialect.read_only(connection):
             yield Session(resolved, engine, connection, dialect)
 

@@ -96,9 +96,22 @@ def unhurried(connection: Connection) -> dict[str, str | int]:
     }
 
 
-def one_core(alone: bool) -> dict[str, str | int]:
-    """What keeps a session to a process of its own, unless it is alone on the server."""
-    return {} if alone else {"max_parallel_workers_per_gather": 0, "max_parallel_maintenance_workers": 0}
+def one_process(connection: Connection, alone: bool) -> dict[str, str | int]:
+    """What keeps a session to one process of the server, unless it is alone there.
+
+    18 reads ahead by I/O workers, which are processes too: on two cores they and a scan wake each other a
+    hundred times in a millisecond, and an application waits its turn longer (docs/benchmarks.md). 0 is none
+    of it (manual, effective_io_concurrency); what the operating system reads ahead stays.
+    """
+    if alone:
+        return {}
+    found: dict[str, str | int] = {
+        "max_parallel_workers_per_gather": 0,
+        "max_parallel_maintenance_workers": 0,
+    }
+    if (connection.dialect.server_version_info or (13,)) >= (18,):
+        found |= {"effective_io_concurrency": 0, "maintenance_io_concurrency": 0}
+    return found
 
 
 def session_settings(version: tuple[int | str, ...]) -> dict[str, str | int]:
@@ -138,7 +151,7 @@ def read_only(connection: Connection, alone: Callable[[Connection], bool]) -> It
     """
     with begun(connection, "REPEATABLE READ READ ONLY", keep=False):
         limits = {name: value for name, value in unhurried(connection).items() if "timeout" in name}
-        spared = one_core(alone(connection))
+        spared = one_process(connection, alone(connection))
         set_all(connection, {**limits, **spared, "row_security": "off"}, local=True)
         _read_faithfully(connection, keys=False)
         yield
@@ -161,7 +174,7 @@ def prepare(connection: Connection, settings: Settings, alone: Callable[[Connect
     _read_faithfully(connection, keys=True)
     whole: dict[str, str | int] = {"extra_float_digits": 1, "datestyle": "ISO"}
     with transaction(connection):
-        whole |= {"lock_timeout": settings.lock_timeout_ms, **one_core(alone(connection))}
+        whole |= {"lock_timeout": settings.lock_timeout_ms, **one_process(connection, alone(connection))}
         set_all(connection, {**unhurried(connection), **whole})
 
 
@@ -184,7 +197,7 @@ def attempt(
     patient = patient or work.patience == "long"
     built = patient and isinstance(work, LockingSql) and _behind_a_build(connection, work)
     limit = limits(work, settings, deadlock_timeout_ms(connection) if patient else 0, built=built)
-    set_all(connection, {**unhurried(connection), **one_core(alone)})
+    set_all(connection, {**unhurried(connection), **one_process(connection, alone)})
     if work.mode == "transaction":
         with transaction(connection):
             set_all(connection, limit, local=True)

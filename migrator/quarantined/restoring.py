@@ -159,7 +159,8 @@ class _Work:
     def all_of_it(self, on_conflict: OnConflict, limit: int) -> Outcome:
         """Removed rows, changed ones, what we had made for them; then what is left, told apart."""
         context, mirrors = self.context, [of.mirror for of in self.found]
-        size = BatchSize.of(context.sessions.settings)
+        with context.sessions.open() as connection:
+            size = context.sessions.first_batch(connection)
         restored = removed_back(context, mirrors, size, only=self._chosen, leave_out=self.leave_out)
         for mirror in mirrors:
             one = restore_mirror(context, mirror, size, CHANGED, only=self._chosen, leave_out=self.leave_out)

@@ -21,11 +21,13 @@ from tests.conftest import ServerFactory
 from tests.listening import before_each
 from tests.operations.lifecycle import FAST, UP, run
 from tests.operations.postgresql_desk import Desk
+from tests.operations.reporting import run as command
 from tests.servers.database import Database
 
 pytestmark = pytest.mark.engines("postgresql-18")
 
 WORKERS = "SHOW max_parallel_workers_per_gather"
+AHEAD = "SHOW effective_io_concurrency"
 
 
 def allowed(engine: Engine, meanwhile: Callable[[], None], parallel: Parallel = "quiet") -> list[int]:
@@ -73,6 +75,22 @@ def test_who_is_at_work_is_spared_and_who_idles_is_not(own_server: ServerFactory
             assert allowed(engine, idles, "never") == [0, 0]
 
 
+def test_beside_others_no_io_workers_read_ahead(own_server: ServerFactory) -> None:
+    """They are processes as well: neither for batches nor for reading. The pool's sessions keep theirs."""
+    with own_server().new_database() as database, somebody(database.engine) as application:
+        usual = application.exec_driver_sql(AHEAD).scalar_one()
+        assert usual != "0"
+        cases: dict[Parallel, Any] = {"never": "0", "always": usual}
+        for parallel, expected in cases.items():
+            sessions = Sessions.of(database.engine, Settings(parallel=parallel))
+            with sessions.work() as connection:
+                assert connection.exec_driver_sql(AHEAD).scalar_one() == expected
+            with sessions.read() as connection:
+                assert connection.exec_driver_sql(AHEAD).scalar_one() == expected
+            sessions.close()
+        assert application.exec_driver_sql(AHEAD).scalar_one() == usual
+
+
 def test_what_reads_a_whole_table_beside_others_does_so_in_one_process(database: Database) -> None:
     """The list of orphans, the index and the proof; said on their own sessions, which are closed."""
     spared: set[int] = set()
@@ -100,6 +118,32 @@ def test_what_reads_a_whole_table_beside_others_does_so_in_one_process(database:
         run(desk.engine, UP, reference, Delete(), Delete(), settings=settings)
     assert read == {"CREATE TABLE": True, "CREATE INDEX": True, "VALIDATE CONSTRAINT": True}
     assert desk.value("SELECT count(*) FROM post") == 84
+
+
+@pytest.mark.parametrize(("parallel", "spared"), [("never", True), ("always", False)])
+def test_a_report_goes_by_the_setting_as_well(database: Database, parallel: str, spared: bool) -> None:
+    """It has no option for it; the environment speaks for every command."""
+    Desk.at(
+        database,
+        "CREATE TABLE author (id integer PRIMARY KEY)",
+        "CREATE TABLE post (id integer PRIMARY KEY, author_id integer)",
+    )
+    sent: list[str] = []
+
+    def listen(_connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
+        sent.append(statement)
+
+    with before_each(Engine, listen):
+        ran = command(
+            "report",
+            "--url",
+            database.url,
+            "--reference",
+            "post.author_id -> author.id",
+            MIGRATOR_PARALLEL=parallel,
+        )
+    assert ran.code == 0, ran.err
+    assert any("max_parallel_workers_per_gather" in each for each in sent) == spared
 
 
 def test_batches_grow_slowly_beside_others() -> None:
