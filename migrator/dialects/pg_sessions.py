@@ -99,8 +99,8 @@ def unhurried(connection: Connection) -> dict[str, str | int]:
 def one_process(connection: Connection, alone: bool) -> dict[str, str | int]:
     """What keeps a session to one process of the server, unless it is alone there.
 
-    18 reads ahead by I/O workers, which are processes too: on two cores they and a scan wake each other a
-    hundred times in a millisecond, and an application waits its turn longer (docs/benchmarks.md). 0 is none
+    18 reads ahead by I/O workers, which are processes too: on two cores they and a scan wake each other
+    seventy times in a millisecond, and an application waits its turn longer (docs/benchmarks.md). 0 is none
     of it (manual, effective_io_concurrency); what the operating system reads ahead stays.
     """
     if alone:
