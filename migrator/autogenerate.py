@@ -19,11 +19,16 @@ from migrator.reference import TableName
 
 
 class ValidateConstraint(MigrateOperation):
-    """Have the server look at every row of a constraint that is there and not validated."""
+    """Have the server look at every row of a constraint that is there and not validated, or build anew an
+    index that is not valid.
 
-    def __init__(self, found: Unproved, statement: str) -> None:
+    Args:
+        statements: that do it, each by itself and in no transaction.
+    """
+
+    def __init__(self, found: Unproved, statements: tuple[str, ...]) -> None:
         self.found = found
-        self.statement = statement
+        self.statements = statements
 
     def reverse(self) -> MigrateOperation:
         """Nothing to take back: a validated constraint needs no undoing."""
@@ -32,8 +37,8 @@ class ValidateConstraint(MigrateOperation):
     def to_diff_tuple(self) -> tuple[str, str, str, str]:
         """What `alembic check` prints."""
         verb = "validate" if self.found.kind == "constraint" else "rebuild"
-        verb = "enforce" if self.found.mend else verb
-        return (f"{verb}_{self.found.kind}", self.found.what, self.found.name, self.statement)
+        verb = "enforce" if self.found.mend and verb == "validate" else verb
+        return (f"{verb}_{self.found.kind}", self.found.what, self.found.name, "; ".join(self.statements))
 
 
 class Nothing(MigrateOperation):
@@ -75,7 +80,7 @@ def compare_table(
         statement = f"ALTER TABLE {dialect.table_sql(table)} VALIDATE CONSTRAINT {dialect.quote(found.name)}"
         if found.kind == "index":
             statement = f"REINDEX INDEX CONCURRENTLY {dialect.quote(schema, found.name)}"
-        modify_ops.ops.append(ValidateConstraint(found, found.mend or statement))
+        modify_ops.ops.append(ValidateConstraint(found, found.mend or (statement,)))
     return PriorityDispatchResult.CONTINUE
 
 
@@ -114,10 +119,11 @@ def _render(autogen_context: Any, operation: ValidateConstraint) -> list[str]:
     # Outside a transaction: REINDEX CONCURRENTLY wants it, and VALIDATE should hold its lock alone.
     return [
         "with op.get_context().autocommit_block():",
-        f"    op.execute({operation.statement!r})",
+        *(f"    op.execute({statement!r})" for statement in operation.statements),
     ]
 
 
 def _validate(operations: Operations, operation: ValidateConstraint) -> None:
     with operations.migration_context.autocommit_block():
-        operations.execute(operation.statement)
+        for statement in operation.statements:
+            operations.execute(statement)

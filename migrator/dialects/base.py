@@ -84,13 +84,13 @@ class Blocker:
 @dataclass(frozen=True)
 class Unproved:
     """A constraint that is there and not validated, or an index that is not valid; `mend` where neither a
-    validation nor a rebuild would do: the statement that does."""
+    validation nor a rebuild would do: the statements that do, none of them in a transaction."""
 
     table: TableName
     kind: Literal["constraint", "index"]
     name: str
     what: str
-    mend: str = ""
+    mend: tuple[str, ...] = ()
 
 
 class Dialect:

@@ -10,17 +10,18 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from migrator.dialects.base import Unproved
+from migrator.dialects.pg_partition_indexes import partitions_indexed
 from migrator.dialects.pg_words import quote
 from migrator.reference import TableName
 
 # The top-level row only: below 18 a partition's row stays unvalidated for ever (conparentid <> 0).
 _QUERY = sa.text("""
-    SELECT 'constraint', conname, contype::text, pg_get_constraintdef(oid)
+    SELECT 'constraint', conname, contype::text, pg_get_constraintdef(oid), 0
       FROM pg_constraint
      WHERE conrelid = to_regclass(:name)::oid AND NOT convalidated AND conparentid = 0
        AND contype IN ('f', 'c', 'n')
     UNION ALL
-    SELECT 'index', c.relname, '', ''
+    SELECT 'index', c.relname, '', '', CASE c.relkind WHEN 'I' THEN c.oid ELSE 0 END
       FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
      WHERE i.indrelid = to_regclass(:name)::oid AND NOT i.indisvalid
      ORDER BY 1, 2
@@ -35,18 +36,24 @@ def unproved(connection: Connection, table: TableName, quoted: str) -> list[Unpr
     Args:
         quoted: the table's name as SQL.
     """
-    rows = connection.execute(_QUERY, {"name": quoted})
+    rows = connection.execute(_QUERY, {"name": quoted}).all()
     return [
-        Unproved(table, kind, str(name), _WHAT[contype], _mend(quoted, str(name), definition))
-        for kind, name, contype, definition in rows
+        Unproved(
+            table,
+            kind,
+            str(name),
+            _WHAT[contype],
+            partitions_indexed(connection, index) if index else _enforced(quoted, str(name), definition),
+        )
+        for kind, name, contype, definition, index in rows
     ]
 
 
-def _mend(table: str, name: str, definition: str) -> str:
+def _enforced(table: str, name: str, definition: str) -> tuple[str, ...]:
     """What has a constraint that checks nothing check new rows: VALIDATE will not have it (55000), and ALTER
     CONSTRAINT .. ENFORCED would read the table with everybody locked out. It remains to be validated."""
     if not definition.endswith(_NOT_ENFORCED):
-        return ""
+        return ()
     named = f"CONSTRAINT {quote(name)}"
     there = definition.removesuffix(_NOT_ENFORCED)
-    return f"ALTER TABLE {table} DROP {named}, ADD {named} {there} NOT VALID"
+    return (f"ALTER TABLE {table} DROP {named}, ADD {named} {there} NOT VALID",)

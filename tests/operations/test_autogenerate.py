@@ -8,9 +8,11 @@ from contextlib import contextmanager
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import produce_migrations, render_python_code
+from alembic.operations.ops import ModifyTableOps
 from alembic.runtime.migration import MigrationContext
 
 from migrator import journal
+from migrator.autogenerate import ValidateConstraint
 from migrator.blog.models import Base
 from tests.servers.database import Database
 
@@ -98,6 +100,52 @@ def test_an_invalid_index_is_a_difference(database: Database) -> None:
         )
     with _differences(database) as found:
         assert ("rebuild_index", "index", "ix_post_user_id") in [difference[:3] for difference in found]
+
+
+@pytest.mark.engines("postgresql")
+@pytest.mark.parametrize("unique", [False, True])
+def test_an_invalid_index_of_a_partitioned_table_is_mended(database: Database, unique: bool) -> None:
+    """REINDEX leaves it INVALID: each partition gets an index, and it is attached. Partitions of partitions,
+    one whose index is attached already, names and expressions that need quoting."""
+    metadata = sa.MetaData()
+    sa.Table(
+        "Log Book",
+        metadata,
+        *(sa.Column(name, sa.Integer, nullable=False) for name in ("id", "day")),
+        sa.Column("what", sa.Text),
+    )
+    made = f"CREATE {'UNIQUE ' if unique else ''}INDEX"
+    what = "USING btree (id, day DESC, lower(what)) WHERE what <> ' USING x'"
+    with database.engine.begin() as connection:
+        for statement in (
+            'CREATE TABLE "Log Book" (id integer NOT NULL, day integer NOT NULL, what text)'
+            " PARTITION BY RANGE (id)",
+            'CREATE TABLE low PARTITION OF "Log Book" FOR VALUES FROM (MINVALUE) TO (10)',
+            'CREATE TABLE "Mid" PARTITION OF "Log Book" FOR VALUES FROM (10) TO (20) PARTITION BY LIST (day)',
+            'CREATE TABLE mid_one PARTITION OF "Mid" FOR VALUES IN (1)',
+            'CREATE TABLE mid_rest PARTITION OF "Mid" DEFAULT',
+            'CREATE TABLE high PARTITION OF "Log Book" FOR VALUES FROM (20) TO (MAXVALUE)',
+            'INSERT INTO "Log Book" SELECT n, n % 3, n FROM generate_series(1, 30) n',
+            f'{made} "Of Them" ON ONLY "Log Book" {what}',
+            f'{made} "already" ON high {what}',
+            'ALTER INDEX "Of Them" ATTACH PARTITION "already"',
+        ):
+            connection.execute(sa.text(statement))
+    named = ("rebuild_index", "index", "Of Them")
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        context = MigrationContext.configure(connection, opts={"autogenerate_plugins": PLUGINS})
+        script = produce_migrations(context, metadata)
+        assert script.upgrade_ops is not None
+        assert named in [each[:3] for each in script.upgrade_ops.as_diffs()]
+        for table in script.upgrade_ops.ops:
+            for operation in table.ops if isinstance(table, ModifyTableOps) else ():
+                if isinstance(operation, ValidateConstraint):
+                    for statement in operation.statements:
+                        connection.execute(sa.text(statement))
+        again = produce_migrations(context, metadata).upgrade_ops
+        assert again is not None
+        assert named not in [each[:3] for each in again.as_diffs()]
+        assert connection.execute(sa.text("SELECT count(*) FROM pg_index WHERE NOT indisvalid")).scalar() == 0
 
 
 @pytest.mark.engines("postgresql")
