@@ -247,16 +247,20 @@ class Facts:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def foreign_key(self) -> ForeignKey | None:
-        """The foreign key that answers the reference by definition, whatever its name."""
+    def foreign_keys(self) -> tuple[ForeignKey, ...]:
+        """The foreign keys that answer the reference by definition, whatever their names."""
         here = self.parent.name.schema  # a reference that names no schema means the table that was found
-        found = [
+        return tuple(
             fk
             for fk in self.child.foreign_keys
             if fk.answers(self.reference) and (None in (here, fk.parent.schema) or fk.parent.schema == here)
-        ]
-        named = [fk for fk in found if fk.name == self.reference.name]
-        return next(iter(named or found), None)
+        )
+
+    @property
+    def foreign_key(self) -> ForeignKey | None:
+        """The one of the reference's name among them, or else the first."""
+        named = [fk for fk in self.foreign_keys if fk.name == self.reference.name]
+        return next(iter(named or self.foreign_keys), None)
 
     @property
     def not_null(self) -> bool:

@@ -106,6 +106,9 @@ class Dialect:
     #: meets one: the server's VALIDATE, or the count of the proof where no step before it minds them.
     looks_later = False
 
+    #: Whether the way back drops the foreign key by its name, and not whichever answers the reference.
+    drops_key_by_name = True
+
     def __init__(self, sa_dialect: sa.Dialect) -> None:
         self.sa = sa_dialect
 

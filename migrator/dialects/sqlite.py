@@ -43,6 +43,7 @@ class SQLite(Dialect):
 
     family = "sqlite"
     ddl_is_transactional = True
+    drops_key_by_name = False
 
     # -- the catalog ---------------------------------------------------------------------------
     def server(self, connection: Connection) -> Server:
