@@ -44,6 +44,7 @@ from migrator.plan import (
 )
 from migrator.policy import Backfill, Keep, Policy, flat
 from migrator.reference import Reference
+from migrator.renamed import no_other_name
 from migrator.runner import Runner
 from migrator.saying import driver_says
 from migrator.sessions import Sessions
@@ -204,7 +205,8 @@ class _Operation:
         facts = replace(facts, reference=definition)
         with self.sessions.open() as connection:
             ours = journal.ours(connection, self.reference)
-            self._no_other_name(facts, ours)
+            if self.operation == "release":
+                no_other_name(facts, self.sessions.dialect, ours)
             run = journal.start(connection, definition, self.operation, {})
             journal.record(connection, run, facts={**run.facts, "heads": sorted(self.heads or ())})
         counts = self._run(check, run, self._plan(facts, ours))
@@ -212,20 +214,6 @@ class _Operation:
             journal.undone(connection, self.reference, forward)
             journal.drop_if_idle(connection)
         return counts
-
-    def _no_other_name(self, facts: Facts, ours: frozenset[str]) -> None:
-        """Our key, renamed since (pt-online-schema-change does that), or an equal one beside it or in its
-        place: it would be left, and with it every orphan in quarantine."""
-        dialect, child, name = self.sessions.dialect, facts.child.name, facts.reference.name
-        if self.operation != "release" or "add-foreign-key" not in ours or not dialect.drops_key_by_name:
-            return
-        for other in (key.name for key in facts.foreign_keys if key.name not in (None, name)):
-            drop = f"ALTER TABLE {dialect.table_sql(child)} DROP CONSTRAINT {dialect.quote(other)}"
-            raise Refused(
-                f"{child} has the foreign key {other} for {facts.reference}; what this migration added "
-                f"is {name}. While it stands no orphan can come back. Nothing was changed.",
-                hint=f"If it is to go (it may be that one, renamed): {drop}; then run this again.",
-            )
 
     def _nothing_to_undo(self, forward: Operation) -> None:
         """No run of ours is in force. Fine when there is nothing to take back; else someone else's."""

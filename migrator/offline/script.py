@@ -33,6 +33,7 @@ from migrator.plan import (
 from migrator.policy import CreateParents, Decisions
 from migrator.quarantine import Mirror, mirror_of
 from migrator.reference import Reference
+from migrator.renamed import no_other_name
 from migrator.settings import Settings
 
 
@@ -141,6 +142,8 @@ def job_of(stage: Stage, operation: ReferenceOperation, policies: Policies, sett
             return None
         # The reference as it was when the upgrade ran, not as the revision says today.
         facts = replace(facts, reference=run.reference if run is not None else reference)
+        if kind == "release":
+            no_other_name(facts, dialect, stage.ours(reference))
     paths = [one.path for one in policies.each if isinstance(one, Decisions) and kind in _SWEEPING]
     files = {path: DecisionsFile.read(facts, path) for path in paths}
     return Job(

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from migrator.errors import Refused
 from migrator.policy import Delete
 from tests.operations.lifecycle import UP, rows_of, run
+from tests.operations.offline_desk import written
 from tests.operations.orphan_cases import simple
 from tests.servers.database import Database
 
@@ -22,7 +23,7 @@ _RENAMED = {
 @pytest.mark.engines("postgresql", "mysql", "mariadb")
 def test_a_renamed_key_is_refused_and_the_way_back_goes_on_without_it(database: Database) -> None:
     """It would have been left, and its orphans in quarantine. Said before anything changes; dropped by hand,
-    the same downgrade puts every row back."""
+    the same downgrade puts every row back. So is the script."""
     case = simple(database.engine)
     reference, before = case.reference, rows_of(database.engine, case.reference, "id", "user_id")
     run(database.engine, UP, reference, Delete(), Delete())
@@ -33,6 +34,8 @@ def test_a_renamed_key_is_refused_and_the_way_back_goes_on_without_it(database: 
     said = "post has the foreign key _fk for .*; what this migration added is fk_post_user_id_user"
     with pytest.raises(Refused, match=said) as refused:
         run(database.engine, ("release",), reference, Delete(), Delete())
+    with pytest.raises(Refused, match=said):
+        written(database, ("release",), reference, Delete(), Delete())
     assert refused.value.hint is not None
     mend = refused.value.hint.partition("): ")[2].partition(";")[0]
     assert mend.startswith("ALTER TABLE ")

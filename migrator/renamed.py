@@ -1,0 +1,29 @@
+"""The way back meets our foreign key under another name."""
+
+from __future__ import annotations
+
+from migrator.catalog import Facts
+from migrator.dialects import Dialect
+from migrator.errors import Refused
+
+
+def no_other_name(facts: Facts, dialect: Dialect, ours: frozenset[str]) -> None:
+    """Look for our key renamed since (pt-online-schema-change does that), or an equal one beside it or in its
+    place: a release would leave it, and with it every orphan in quarantine.
+
+    Args:
+        ours: the steps that changed something, by the journal.
+
+    Raises:
+        Refused: there is one.
+    """
+    child, name = facts.child.name, facts.reference.name
+    if "add-foreign-key" not in ours or not dialect.drops_key_by_name:
+        return
+    for other in (key.name for key in facts.foreign_keys if key.name not in (None, name)):
+        drop = f"ALTER TABLE {dialect.table_sql(child)} DROP CONSTRAINT {dialect.quote(other)}"
+        raise Refused(
+            f"{child} has the foreign key {other} for {facts.reference}; what this migration added "
+            f"is {name}. While it stands no orphan can come back. Nothing was changed.",
+            hint=f"If it is to go (it may be that one, renamed): {drop}; then run this again.",
+        )
