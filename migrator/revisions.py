@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -94,7 +96,8 @@ def write(
         The files, in order.
 
     Raises:
-        UsageError: the environment cannot be read, has several heads, or has no such head.
+        UsageError: the environment cannot be read, has several heads or no such head, or has revisions for
+            this reference already.
     """
     names = {type(policy).__name__ for policy in (on_null, on_dangling) if policy is not None}
     if reference_code(reference).startswith("Reference."):
@@ -103,8 +106,10 @@ def write(
     written: list[Path] = []
     follows = head
     try:
-        script, taken = _scripts(config)
+        script, there = _scripts(config)
+        taken = set(there)
         for stage in stages(reference, on_null, on_dangling):
+            _refuse_again(reference, stage, there)
             revision = script.generate_revision(
                 _identifier(reference, stage, taken),
                 stage.message,
@@ -132,7 +137,23 @@ def write(
     return written
 
 
-def _scripts(config: Config) -> tuple[ScriptDirectory, set[str]]:
+def _refuse_again(reference: Reference, stage: Stage, there: Mapping[str, Path]) -> None:
+    """A second revision for the same would find nothing to do, and be one more to take back."""
+    call = f"{stage.upgrade.partition('(')[0]}({reference_code(reference)}"
+    for path in there.values():
+        if _plain(call) in _plain(path.read_text(encoding="utf-8", errors="replace")):
+            raise UsageError(
+                f"{path.name} is a revision for {reference} already: {call[3:]}). Nothing was written.",
+                hint="Look at it; if it has never been run and is to be written anew, remove its files.",
+            )
+
+
+def _plain(code: str) -> str:
+    """As any formatter leaves it."""
+    return re.sub(r"\s", "", code.replace('"', "'"))
+
+
+def _scripts(config: Config) -> tuple[ScriptDirectory, dict[str, Path]]:
     """The environment's scripts, and the revisions there are. They are anybody's files: what reading one
     raises is one line.
 
@@ -141,7 +162,7 @@ def _scripts(config: Config) -> tuple[ScriptDirectory, set[str]]:
     """
     try:
         script = ScriptDirectory.from_config(config)
-        return script, {revision.revision for revision in script.walk_revisions()}
+        return script, {revision.revision: Path(revision.path) for revision in script.walk_revisions()}
     except CommandError:
         raise
     except Exception as error:

@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
+from alembic.command import init
+from alembic.config import Config
 
 from tests.operations.reporting import run
 
@@ -87,3 +89,22 @@ def test_an_environment_that_cannot_be_read_is_one_line(
     ran = run("revision", "-r", "post.user_id -> user.id", "--config", str(path))
     assert (ran.code, said in ran.err, len(ran.err.splitlines())) == (2, True, 1), ran
     assert [file.name for file in versions.glob("*.py")] == ["a.py"]
+
+
+def test_a_reference_that_has_revisions_gets_no_more(tmp_path: Path) -> None:
+    """They would find nothing to do. However their file is formatted; another reference gets its own, also
+    one whose table has the same name in another schema."""
+    config = Config(str(tmp_path / "alembic.ini"))
+    init(config, str(tmp_path / "migrations"))
+    words = ("revision", "--config", str(tmp_path / "alembic.ini"), "-r")
+    assert run(*words, "post.user_id -> user.id").code == 0
+    there = sorted((tmp_path / "migrations" / "versions").glob("*.py"))
+    for path in there:
+        text = path.read_text().replace("('post.user_id -> user.id'", '(\n        "post.user_id -> user.id"')
+        path.write_text(text)
+    ran = run(*words, "post.user_id -> user.id", "--on-null", "delete", "--on-dangling", "delete")
+    assert (ran.code, len(there)) == (2, 3)
+    assert "is a revision for post.user_id -> user.id already: sweep_orphans(" in ran.err
+    assert sorted((tmp_path / "migrations" / "versions").glob("*.py")) == there
+    assert run(*words, "old.post.user_id -> old.user.id").code == 0
+    assert len(list((tmp_path / "migrations" / "versions").glob("*.py"))) == 6
