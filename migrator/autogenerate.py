@@ -13,7 +13,7 @@ from typing import Any
 from alembic.operations import MigrateOperation, Operations, ops
 
 from migrator.dialects import dialect_for
-from migrator.dialects.base import Unproved
+from migrator.dialects.telling import Unproved
 from migrator.naming import is_own_table
 from migrator.reference import TableName
 

@@ -18,8 +18,8 @@ from migrator.dialects import Dialect
 from migrator.errors import StepFailed
 from migrator.exact import exact_for
 from migrator.fit import Fit
+from migrator.mirror import ID
 from migrator.plainsql import number_sql
-from migrator.quarantine import ID
 
 Key = tuple[Any, ...]
 

@@ -19,8 +19,8 @@ from migrator import quarantine
 from migrator.catalog import Facts, ForeignKey, Table
 from migrator.dialects import Dialect
 from migrator.errors import Refused
+from migrator.mirror import Mirror, mirror_of, other_mirror_of
 from migrator.predicate import table_clause
-from migrator.quarantine import Mirror
 from migrator.reference import TableName
 
 Key = tuple[Any, ...]
@@ -104,7 +104,7 @@ def closure_of(
     """
     reference = facts.reference
     known = {_identity(facts.child): facts.child}
-    homes: dict[TableName, Mirror] = {facts.child.name: quarantine.mirror_of(reference, facts.child)}
+    homes: dict[TableName, Mirror] = {facts.child.name: mirror_of(reference, facts.child)}
     edges: list[Edge] = []
     protected: list[Protection] = []
     seen: set[tuple[TableName, tuple[str, ...], TableName]] = set()
@@ -127,7 +127,7 @@ def closure_of(
             if mirror is None and make and other.key:
                 mirror = quarantine.ensure_other(connection, dialect, reference, other, changed)
             elif mirror is None:
-                mirror = quarantine.other_mirror_of(reference, other, changed)
+                mirror = other_mirror_of(reference, other, changed)
             if removes and other.name not in homes:
                 homes[other.name] = mirror
                 waiting.append(other)

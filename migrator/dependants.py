@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from migrator import quarantine
 from migrator.catalog import Facts, ForeignKey
 from migrator.closure import Closure, Key, Reached, TooMuch, refers, walk
 from migrator.dialects import Dialect
 from migrator.errors import Refused
+from migrator.mirror import Mirror, mirror_of
 from migrator.predicate import table_clause
 from migrator.worklist import KIND, Worklist
 
@@ -63,7 +63,7 @@ def _further_off(
     Raises:
         Refused: a dependant has no key by which its rows could be named.
     """
-    root = quarantine.mirror_of(facts.reference, facts.child)
+    root = mirror_of(facts.reference, facts.child)
     homes = {root.source: root, **{edge.table.name: edge.mirror for edge in closure.edges if edge.removes}}
     count: Counter[ForeignKey] = Counter()
     for keys in _pages(connection, worklist, kind):
@@ -77,7 +77,7 @@ def _further_off(
 
 
 def _walked(
-    connection: Connection, dialect: Dialect, closure: Closure, root: quarantine.Mirror, keys: list[Key]
+    connection: Connection, dialect: Dialect, closure: Closure, root: Mirror, keys: list[Key]
 ) -> Iterator[Reached]:
     """As much at a time as a batch may pull along."""
     try:
@@ -97,7 +97,7 @@ def _pages(connection: Connection, worklist: Worklist, kind: str) -> Iterator[li
 
 
 def _protecting(
-    connection: Connection, dialect: Dialect, key: ForeignKey, parent: quarantine.Mirror, gone: Sequence[Key]
+    connection: Connection, dialect: Dialect, key: ForeignKey, parent: Mirror, gone: Sequence[Key]
 ) -> int:
     other = table_clause(key.child, *key.columns).alias("d")
     query = sa.select(sa.func.count()).select_from(other).where(refers(dialect, key, other, parent, gone))

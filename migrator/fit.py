@@ -13,7 +13,7 @@ from migrator.catalog import Column, Table
 from migrator.dialects import Dialect
 from migrator.errors import UnknownTableError
 from migrator.exact import exact_for
-from migrator.quarantine import Mirror
+from migrator.mirror import Mirror
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from sqlalchemy.sql.expression import FromClause
 from migrator import quarantine
 from migrator.catalog import Facts, ForeignKey, Table
 from migrator.context import Context
+from migrator.mirror import ACTION, CHANGED, DELETED, DEPENDANT, HEALED, HELD, ID, KIND, STATE, Mirror
 from migrator.predicate import breaks, none_null, parent_exists, table_clause
-from migrator.quarantine import ACTION, CHANGED, DELETED, DEPENDANT, HEALED, HELD, ID, KIND, STATE, Mirror
 from migrator.reference import Reference
 from migrator.restore import put_back
 

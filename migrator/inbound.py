@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from migrator.catalog import Facts, ForeignKey
 from migrator.closure import closure_of
 from migrator.dialects import Dialect
-from migrator.dialects.base import Problem
+from migrator.dialects.telling import Problem
 from migrator.policy import Delete, Policy, heard
 from migrator.predicate import table_clause
 from migrator.reference import TableName

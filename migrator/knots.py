@@ -13,9 +13,9 @@ from sqlalchemy.engine import Connection
 from migrator.context import Context
 from migrator.dialects import Dialect
 from migrator.fit import Fit, fit_of
+from migrator.mirror import DELETED, ID, RESTORED, Mirror
 from migrator.plainsql import number_sql
 from migrator.putback import insert_one
-from migrator.quarantine import DELETED, ID, RESTORED, Mirror
 from migrator.restore import Condition, every_row, mark, page
 
 #: Rows untied in one transaction; a circle is small, and what is a conflict for good is not tried for ever.

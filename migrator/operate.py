@@ -18,7 +18,7 @@ from migrator import journal, lock, quarantine
 from migrator.catalog import Facts
 from migrator.collector import only_new_garbage
 from migrator.context import Context, Progress, Silent
-from migrator.dialects.base import Problem
+from migrator.dialects.telling import Problem
 from migrator.errors import (
     ConnectionFailed,
     Interrupted,

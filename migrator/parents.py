@@ -16,8 +16,8 @@ from migrator.catalog import Facts, Table
 from migrator.context import Context
 from migrator.detect import missing_parents
 from migrator.errors import Refused
+from migrator.mirror import ACTION, CREATED, HEALED, HELD, ID, KEPT, STATE, Mirror, mirror_of, other_mirror_of
 from migrator.predicate import all_null, parent_exists, table_clause
-from migrator.quarantine import CREATED, HEALED, HELD, ID, KEPT, STATE, Mirror
 from migrator.sentinel import stated_values
 from migrator.sentinel_row import insert_stated
 from migrator.worklist import bound
@@ -131,8 +131,8 @@ def keyed_parent(facts: Facts) -> Table:
 def parents_mirror(facts: Facts) -> Mirror:
     """Where made parents are kept; made or not. In a table that refers to itself that is the child's."""
     if facts.parent.name == facts.child.name:
-        return quarantine.mirror_of(facts.reference, facts.child)
-    return quarantine.other_mirror_of(facts.reference, keyed_parent(facts))
+        return mirror_of(facts.reference, facts.child)
+    return other_mirror_of(facts.reference, keyed_parent(facts))
 
 
 def check_unique(connection: Connection, facts: Facts, values: Mapping[str, Any]) -> None:
@@ -221,7 +221,7 @@ def names_ours(facts: Facts, child: FromClause, parents: Mirror) -> ColumnElemen
         .select_from(made)
         .where(
             *(made.c[theirs] == child.c[ours] for ours, theirs in pairs),
-            made.c[quarantine.ACTION] == sa.literal_column(f"'{CREATED}'"),
+            made.c[ACTION] == sa.literal_column(f"'{CREATED}'"),
             made.c[STATE] == sa.literal_column(f"'{HELD}'"),
         )
         .correlate(child)
@@ -246,7 +246,7 @@ def unused(facts: Facts, made: FromClause, child: Mirror) -> ColumnElement[bool]
             # Or an orphan that got another parent first, and its own back as soon as that was made.
             sa.or_(
                 sa.and_(
-                    evidence.c[quarantine.ACTION] == sa.literal_column(f"'{KEPT}'"),
+                    evidence.c[ACTION] == sa.literal_column(f"'{KEPT}'"),
                     evidence.c[STATE] == sa.literal_column(f"'{HELD}'"),
                 ),
                 evidence.c[STATE] == sa.literal_column(f"'{HEALED}'"),

@@ -15,8 +15,8 @@ from migrator.dialects import Dialect
 from migrator.errors import MigratorError, StepFailed
 from migrator.exact import exact_for
 from migrator.fit import Fit, altered
+from migrator.mirror import ID
 from migrator.plainsql import number_sql, run_plain
-from migrator.quarantine import ID
 from migrator.triggers import silenced
 
 Key = tuple[Any, ...]

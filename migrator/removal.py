@@ -12,7 +12,7 @@ from migrator.closure import Closure, Key, Reached, walk
 from migrator.context import Context
 from migrator.dialects import Dialect
 from migrator.errors import StepFailed
-from migrator.quarantine import CHANGED, DELETED, DEPENDANT, Mirror
+from migrator.mirror import CHANGED, DELETED, DEPENDANT, Mirror
 
 
 def remove(

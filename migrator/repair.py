@@ -15,8 +15,8 @@ from migrator.catalog import Facts
 from migrator.closure import Closure
 from migrator.context import Context
 from migrator.errors import StepFailed
+from migrator.mirror import CHANGED, DELETED, ID, Mirror
 from migrator.predicate import table_clause
-from migrator.quarantine import CHANGED, DELETED, ID, Mirror
 from migrator.removal import remove
 from migrator.values import Source, evaluated, settles
 from migrator.worklist import bound

@@ -11,6 +11,7 @@ from migrator.catalog import Facts
 from migrator.closure import closure_of
 from migrator.context import Context
 from migrator.decisions import decided
+from migrator.mirror import Mirror
 from migrator.parents import MakeParents, check_parents, keyed_parent
 from migrator.policy import (
     Backfill,
@@ -23,7 +24,6 @@ from migrator.policy import (
     SetNull,
     heard,
 )
-from migrator.quarantine import Mirror
 from migrator.reference import TableName
 from migrator.repair import Remove, Repair, Repoint, RepointEach
 from migrator.sentinel import make_target

@@ -21,10 +21,10 @@ from migrator.batches import BatchSize
 from migrator.context import Context
 from migrator.dialects import Dialect
 from migrator.fit import Fit, fit_of
+from migrator.mirror import ACTION, CHANGED, CONFLICT, DELETED, HELD, ID, RESTORED, STATE, Mirror
 from migrator.patience import wait_or_give_up
 from migrator.plainsql import number_sql as _number
 from migrator.putback import unchange, undelete
-from migrator.quarantine import ACTION, CHANGED, CONFLICT, DELETED, HELD, ID, RESTORED, STATE, Mirror
 
 #: Which rows of a mirror, as conditions on what stands for it in a query.
 Condition = Callable[[Mirror, sa.FromClause], Sequence[ColumnElement[bool]]]

@@ -14,8 +14,8 @@ from migrator.codec import load_key
 from migrator.context import Context
 from migrator.decisions import drop_all as drop_decisions
 from migrator.knots import untie
+from migrator.mirror import CHANGED, CONFLICT, CREATED, DELETED, KEPT, RESTORED, Mirror
 from migrator.parents import remove_created
-from migrator.quarantine import CHANGED, CONFLICT, CREATED, DELETED, KEPT, RESTORED, Mirror
 from migrator.restore import Condition, Restored, every_row, in_batches, mark, restore_mirror
 from migrator.sentinel import remove_if_unused
 from migrator.worklist import Worklist

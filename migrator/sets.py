@@ -21,9 +21,9 @@ from migrator import journal, lock, quarantine
 from migrator.context import Context, Progress, Silent
 from migrator.errors import Refused, StepFailed, UsageError
 from migrator.journal import SET, Run
+from migrator.mirror import CHANGED
 from migrator.operate import Policies, operate, translate
 from migrator.plan import INVERSE
-from migrator.quarantine import CHANGED
 from migrator.reference import Reference
 from migrator.restore import restore_mirror
 from migrator.restore_all import removed_back

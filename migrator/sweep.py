@@ -23,12 +23,12 @@ from migrator.context import Context
 from migrator.errors import StepFailed
 from migrator.healing import appeared, heal, heal_all
 from migrator.locked import any_orphan, lock, still_orphans
+from migrator.mirror import ID, Mirror
 from migrator.parents import MakeParents
 from migrator.patience import wait_or_give_up
 from migrator.plan import Sweep
 from migrator.policy import Backfill, Delete
 from migrator.predicate import breaks, child_alias, none_null
-from migrator.quarantine import ID, Mirror
 from migrator.reference import Reference
 from migrator.repair import Repair, Repoint, RepointEach
 from migrator.repairs import repairs_for

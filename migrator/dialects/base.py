@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -16,15 +15,11 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from migrator.catalog import Column, Facts, Server, Table
 from migrator.dialects.generic import facts_from, inspect_table
+from migrator.dialects.telling import Blocker, Problem, Unproved, Verdict
 from migrator.errors import PreflightRefused
 from migrator.plan import Sql, Step
 from migrator.reference import Reference, TableName, short_name
 from migrator.settings import Settings
-
-#: What an exception of the driver means to the runner.
-Verdict = Literal[
-    "lock-timeout", "deadlock", "violation", "lost", "duplicate", "denied", "retry", "no-room", "other"
-]
 
 
 def keys_bound(keys: Sequence[Any]) -> Any:
@@ -40,57 +35,6 @@ def keys_bound(keys: Sequence[Any]) -> Any:
     if any(isinstance(key, list) for key in keys):
         return [sa.bindparam(None, key, null) for key in keys]
     return sa.bindparam(None, list(keys), null, expanding=True)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A fact that forbids a run (`refuse`) or that the operator should know (`warn`)."""
-
-    severity: Literal["refuse", "warn"]
-    slug: str
-    message: str
-    fix: str
-
-
-def no_key(child: Table, fix: str) -> Problem:
-    """What it means that a table has no key: nothing worse than whole rows compared, where a row has an
-    address."""
-    lacks = f"{child.name} has no primary key and no NULL-free unique key"
-    if child.address is None:
-        return Problem("refuse", "no-key", f"{lacks}: its rows cannot be named.", fix)
-    return Problem(
-        "warn",
-        "no-key",
-        f"{lacks}: its rows are named by their {child.address.column}, and a changed row is found again only "
-        "while all its columns are as we left them.",
-        fix,
-    )
-
-
-@dataclass(frozen=True)
-class Blocker:
-    """A session that holds what we want. Never its query's text: that may hold values."""
-
-    pid: str
-    application: str
-    age_seconds: float
-    what: str = ""
-    kind: Literal["session", "autovacuum", "wraparound", "prepared"] = "session"
-
-    def __str__(self) -> str:
-        return f"session {self.pid} ({self.application or 'unnamed'}, {self.age_seconds:.0f} s, {self.what})"
-
-
-@dataclass(frozen=True)
-class Unproved:
-    """A constraint that is there and not validated, or an index that is not valid; `mend` where neither a
-    validation nor a rebuild would do: the statements that do, none of them in a transaction."""
-
-    table: TableName
-    kind: Literal["constraint", "index"]
-    name: str
-    what: str
-    mend: tuple[str, ...] = ()
 
 
 class Dialect:

@@ -14,12 +14,13 @@ from migrator.catalog import Column, Facts, Server, Table
 from migrator.dialects import mysql_locks as locks
 from migrator.dialects import mysql_sessions as sessions
 from migrator.dialects import mysql_steps as steps
-from migrator.dialects.base import Blocker, Dialect, Problem, Verdict, keys_bound
+from migrator.dialects.base import Dialect, keys_bound
 from migrator.dialects.mysql_catalog import Catalog
 from migrator.dialects.mysql_definition import quote
 from migrator.dialects.mysql_environment import environment, long_transactions, unchecked_sessions
 from migrator.dialects.mysql_facts import facts_of
 from migrator.dialects.mysql_preflight import preflight
+from migrator.dialects.telling import Blocker, Problem, Verdict
 from migrator.plan import Sql, Step
 from migrator.reference import Reference, TableName
 from migrator.settings import Settings

@@ -12,13 +12,13 @@ from sqlalchemy.engine import Connection
 
 from migrator.bytesize import bytes_told
 from migrator.catalog import Facts, Server, Table
-from migrator.dialects.base import Blocker, Problem
 from migrator.dialects.mysql_definition import literal, quote
 from migrator.dialects.mysql_fence import needs_view
 from migrator.dialects.mysql_grants import Grants, account, grants
 from migrator.dialects.mysql_half_checked import half_checked
 from migrator.dialects.mysql_preflight import rebuilds
 from migrator.dialects.mysql_words import nullable_columns, table_sql
+from migrator.dialects.telling import Blocker, Problem
 from migrator.settings import Settings
 
 # A rebuild writes about this much of the table per second on modest disks (measured 40 to 60 MB/s).

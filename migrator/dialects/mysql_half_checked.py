@@ -14,9 +14,9 @@ from typing import Final
 from sqlalchemy.engine import Connection
 
 from migrator.catalog import Facts, Index
-from migrator.dialects.base import Problem
 from migrator.dialects.mysql_definition import quote
 from migrator.dialects.mysql_words import columns_sql, pairs, serving_indexes, table_sql
+from migrator.dialects.telling import Problem
 
 _SINCE: Final = (9, 6)
 

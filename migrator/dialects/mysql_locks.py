@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from migrator.dialects.base import Blocker
+from migrator.dialects.telling import Blocker
 from migrator.naming import MARKER
 from migrator.reference import TableName
 

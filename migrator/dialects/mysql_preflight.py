@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from migrator.catalog import Facts, Table
-from migrator.dialects.base import Problem
 from migrator.dialects.mysql_definition import quote
 from migrator.dialects.mysql_rebuild import rebuild_clause, rebuild_obstacles
 from migrator.dialects.mysql_types import change_type, conflicts, is_keyable
 from migrator.dialects.mysql_words import columns_sql, same_action, supporting_index, table_sql
+from migrator.dialects.telling import Problem
 
 _OLDEST = {"mysql": (8, 0), "mariadb": (10, 6)}
 _NAME_LIMIT = 64

@@ -20,8 +20,8 @@ import sqlalchemy as sa
 from pymysql.constants import FIELD_TYPE
 from sqlalchemy.engine import Connection
 
-from migrator.dialects.base import Verdict
 from migrator.dialects.mysql_watchdog import Patience, bounded
+from migrator.dialects.telling import Verdict
 from migrator.naming import MARKER
 from migrator.plan import Sql, Step
 from migrator.settings import Settings

@@ -12,9 +12,9 @@ from sqlalchemy.engine import Connection
 
 from migrator.catalog import Facts
 from migrator.dialects import pg_locks, pg_sessions
-from migrator.dialects.base import Blocker, Problem
 from migrator.dialects.pg_null import null_columns
 from migrator.dialects.pg_words import columns_sql, literal, quote, table_sql
+from migrator.dialects.telling import Blocker, Problem
 from migrator.reference import TableName
 from migrator.settings import Settings
 

@@ -13,8 +13,8 @@ from typing import Final, Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from migrator.dialects.base import Blocker
 from migrator.dialects.pg_words import Mode, conflicting, table_sql
+from migrator.dialects.telling import Blocker
 from migrator.reference import TableName
 
 # Partitions count as their table: a lock on the whole is taken on each of them. A prepared

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from migrator.catalog import Facts, ForeignKey, Table
-from migrator.dialects.base import Problem, no_key
 from migrator.dialects.pg_facts import extras, type_conflicts
 from migrator.dialects.pg_null import is_native, is_null_check, null_columns
 from migrator.dialects.pg_words import columns_sql, null_check_name, quote, table_sql
+from migrator.dialects.telling import Problem, no_key
 from migrator.reference import TableName
 
 OLDEST = (13,)

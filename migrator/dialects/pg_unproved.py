@@ -9,9 +9,9 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from migrator.dialects.base import Unproved
 from migrator.dialects.pg_partition_indexes import partitions_indexed
 from migrator.dialects.pg_words import quote
+from migrator.dialects.telling import Unproved
 from migrator.reference import TableName
 
 # The top-level row only: below 18 a partition's row stays unvalidated for ever (conparentid <> 0).

@@ -24,9 +24,10 @@ from migrator.dialects import (
     pg_steps,
     pg_unproved,
 )
-from migrator.dialects.base import Blocker, Dialect, Problem, Unproved, Verdict, keys_bound
+from migrator.dialects.base import Dialect, keys_bound
 from migrator.dialects.pg_facts import extras
 from migrator.dialects.pg_words import LockingSql, quote
+from migrator.dialects.telling import Blocker, Problem, Unproved, Verdict
 from migrator.errors import StepFailed
 from migrator.plan import Sql, Step
 from migrator.reference import Reference, TableName

@@ -12,10 +12,11 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from migrator.catalog import Column, Facts, Server, Table
 from migrator.dialects import sqlite_catalog, sqlite_room, sqlite_steps
-from migrator.dialects.base import Dialect, Problem, Verdict, keys_bound, no_key
+from migrator.dialects.base import Dialect, keys_bound
 from migrator.dialects.generic import facts_from
 from migrator.dialects.sqlite_statement import run_rebuild
 from migrator.dialects.sqlite_steps import RebuildSql
+from migrator.dialects.telling import Problem, Verdict, no_key
 from migrator.plan import Sql, Step
 from migrator.reference import Reference, TableName
 from migrator.settings import Settings

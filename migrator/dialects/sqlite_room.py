@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 
 from migrator.bytesize import bytes_told
 from migrator.catalog import Facts
-from migrator.dialects.base import Problem
+from migrator.dialects.telling import Problem
 
 #: The copy, and a little for the journal beside the file.
 _FACTOR = 1.2

@@ -19,7 +19,7 @@ from migrator.drill.rows import Sentinel, label_of, sentinels
 from migrator.drill.stage import Stage
 from migrator.fingerprint import Difference, Fingerprint, compare
 from migrator.fingerprint.exact import ROW
-from migrator.quarantine import ACTION, CHANGED
+from migrator.mirror import ACTION, CHANGED
 
 _ALL = 10**9
 _SHOWN = 10

@@ -14,8 +14,8 @@ from migrator import journal, quarantine
 from migrator.codec import load_key
 from migrator.drill.model import SetAside
 from migrator.fingerprint import Fingerprint
+from migrator.mirror import ACTION, CHANGED, DELETED, KIND
 from migrator.naming import ALEMBIC_VERSION_TABLE, is_own_table
-from migrator.quarantine import ACTION, CHANGED, DELETED, KIND
 from migrator.reference import Reference, TableName
 
 

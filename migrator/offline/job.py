@@ -9,11 +9,11 @@ from typing import Any
 from migrator.catalog import Facts
 from migrator.decisions import DecisionsFile
 from migrator.journal import FORWARD
+from migrator.mirror import CHANGED, DELETED, Mirror
 from migrator.offline.records import Records
 from migrator.offline.sweeping import Sweeping
 from migrator.offline.words import Words, comment
 from migrator.plan import INVERSE, Operation, Plan, Proof, Restore, Sql, Step, Sweep
-from migrator.quarantine import CHANGED, DELETED, Mirror
 from migrator.reference import Reference
 from migrator.settings import Settings
 

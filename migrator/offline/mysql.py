@@ -8,6 +8,7 @@ from migrator.catalog import Facts
 from migrator.decisions import DecisionsFile, loading_name
 from migrator.dialects import mysql_sessions
 from migrator.lock import LOCK_NAME
+from migrator.mirror import creation
 from migrator.offline import mysql_checks as checks
 from migrator.offline.decided import inserts
 from migrator.offline.job import Job, ServerScript
@@ -22,7 +23,6 @@ from migrator.offline.mysql_blocks import (
 from migrator.offline.mysql_restore import restore_procedure
 from migrator.offline.mysql_sweep import sweep_procedure
 from migrator.plan import Sql, Step, Sweep
-from migrator.quarantine import creation
 from migrator.reference import Reference
 
 _LOCK = f"CONCAT('migrator:', LEFT(SHA2(CONCAT(IFNULL(DATABASE(), ''), CHAR(0), '{LOCK_NAME}'), 256), 40))"

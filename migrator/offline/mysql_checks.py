@@ -11,12 +11,12 @@ import sqlalchemy as sa
 from migrator.catalog import Column, Facts, Table
 from migrator.dialects.mysql_definition import literal
 from migrator.journal import MIRROR, RUN, reference_key
+from migrator.mirror import manifest
 from migrator.offline.job import Job
 from migrator.offline.mysql_blocks import procedure, read, statement, unless
 from migrator.offline.records import Records
 from migrator.offline.sweeping import how_many_left, too_few_rounds
 from migrator.plan import Operation
-from migrator.quarantine import manifest
 from migrator.reference import Reference
 
 _AGAIN = "write the script again with the database in reach"

@@ -13,12 +13,12 @@ from migrator.decisions import DECISIONS
 from migrator.dialects.mysql_definition import literal, quote
 from migrator.dialects.mysql_words import columns_sql, table_sql
 from migrator.journal import RUN
+from migrator.mirror import ACTION, CONFLICT, DELETED, ID, NEW, RESTORED, STATE, Mirror
 from migrator.offline.job import Job, passes
 from migrator.offline.mysql_blocks import BATCH_VARIABLES, batches, into, procedure
 from migrator.offline.restoring import MadeParents, delete_parent, held, how_many, used
 from migrator.plan import Step
 from migrator.predicate import table_clause
-from migrator.quarantine import ACTION, CONFLICT, DELETED, ID, NEW, RESTORED, STATE, Mirror
 
 PUT_BACK_VARIABLES = (
     "mgr_below BIGINT DEFAULT NULL",

@@ -12,6 +12,7 @@ from migrator.catalog import Facts
 from migrator.dialects.mysql_definition import literal, quote
 from migrator.dialects.mysql_words import table_sql
 from migrator.healing import parent_came
+from migrator.mirror import HEALED, ID, KEPT
 from migrator.offline.gates import Gate, cannot_be_computed, dependants, gates
 from migrator.offline.job import Job
 from migrator.offline.mysql_blocks import (
@@ -31,7 +32,6 @@ from migrator.offline.restoring import how_many
 from migrator.offline.sweeping import Sweeping, Target
 from migrator.offline.turns import Turn, turns
 from migrator.plan import Step, Sweep
-from migrator.quarantine import HEALED, ID, KEPT
 from migrator.typefamily import family
 from migrator.worklist import SEQ
 

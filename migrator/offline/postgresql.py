@@ -12,6 +12,7 @@ from migrator.decisions import DecisionsFile
 from migrator.dialects import pg_sessions
 from migrator.dialects.pg_words import LockingSql, literal, table_sql
 from migrator.lock import LOCK_NAME
+from migrator.mirror import creation
 from migrator.offline import postgresql_checks as checks
 from migrator.offline.decided import if_not_exists, inserts, made_anew
 from migrator.offline.job import ServerScript
@@ -19,7 +20,6 @@ from migrator.offline.postgresql_blocks import block, refusal
 from migrator.offline.postgresql_restore import restore_block
 from migrator.offline.postgresql_sweep import sweep_block
 from migrator.plan import Sql, Step, Sweep
-from migrator.quarantine import creation
 from migrator.reference import Reference
 
 __all__ = ["PostgreSQLScript"]

@@ -11,11 +11,11 @@ from migrator.catalog import ForeignKey, Table
 from migrator.dialects.pg_facts import extras
 from migrator.dialects.pg_words import literal, table_sql
 from migrator.journal import MIRROR, RUN, reference_key
+from migrator.mirror import manifest
 from migrator.offline.job import Job
 from migrator.offline.postgresql_blocks import refusal, unless
 from migrator.offline.sweeping import how_many_left, too_few_rounds
 from migrator.plan import Operation
-from migrator.quarantine import manifest
 from migrator.reference import Reference
 
 _AGAIN = "Write the script again with the database in reach, or run it without --sql."

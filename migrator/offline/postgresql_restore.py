@@ -16,11 +16,11 @@ from sqlalchemy.sql.expression import FromClause
 from migrator.decisions import DECISIONS
 from migrator.dialects.pg_words import columns_sql, literal, quote, table_sql
 from migrator.journal import RUN
+from migrator.mirror import ACTION, CONFLICT, DELETED, ID, NEW, RESTORED, STATE, Mirror
 from migrator.offline.job import Job, passes
 from migrator.offline.postgresql_blocks import BATCH_VARIABLES, batches, block
 from migrator.offline.restoring import MadeParents, delete_parent, held, how_many, used
 from migrator.plan import Step
-from migrator.quarantine import ACTION, CONFLICT, DELETED, ID, NEW, RESTORED, STATE, Mirror
 
 PUT_BACK_VARIABLES = (
     "mgr_row record;",

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from migrator.catalog import Facts
 from migrator.dialects.pg_words import literal, quote, table_sql
 from migrator.healing import parent_came
+from migrator.mirror import HEALED, ID, KEPT
 from migrator.offline.gates import Gate, cannot_be_computed, dependants, gates
 from migrator.offline.job import Job
 from migrator.offline.postgresql_blocks import BATCH_VARIABLES, batches, block, refusal
@@ -20,7 +21,6 @@ from migrator.offline.restoring import how_many
 from migrator.offline.sweeping import Sweeping, Target
 from migrator.offline.turns import Turn, turns
 from migrator.plan import Step, Sweep
-from migrator.quarantine import HEALED, ID, KEPT
 from migrator.worklist import SEQ
 
 # Rounds after which a sweep gives up: someone writes orphans as fast as they are swept.

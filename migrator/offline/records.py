@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.sql.elements import ColumnElement
 
 from migrator.journal import FORWARD, LEASE, METADATA, MIRROR, RUN, STEP, reference_key
+from migrator.mirror import Mirror, manifest
 from migrator.offline.words import Words
-from migrator.quarantine import Mirror, manifest
 from migrator.reference import Reference
 
 _UNFINISHED = ("running", "interrupted", "failed")

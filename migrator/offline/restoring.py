@@ -11,9 +11,9 @@ from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.expression import FromClause
 
 from migrator.catalog import Facts
+from migrator.mirror import ACTION, CONFLICT, CREATED, HELD, ID, KEPT, RESTORED, STATE, Mirror
 from migrator.offline.words import Words
 from migrator.parents import parents_mirror, unused
-from migrator.quarantine import ACTION, CONFLICT, CREATED, HELD, ID, KEPT, RESTORED, STATE, Mirror
 from migrator.sentinel import users, without
 
 

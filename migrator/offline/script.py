@@ -14,6 +14,7 @@ from migrator.decisions import DECISIONS, DecisionsFile
 from migrator.dialects import Dialect
 from migrator.errors import Refused
 from migrator.journal import FORWARD
+from migrator.mirror import Mirror, mirror_of
 from migrator.offline.job import Job
 from migrator.offline.stage import Stage
 from migrator.offline.words import MySQLWords, PostgreSQLWords, Words, comment
@@ -31,7 +32,6 @@ from migrator.plan import (
     validate_plan,
 )
 from migrator.policy import CreateParents, Decisions
-from migrator.quarantine import Mirror, mirror_of
 from migrator.reference import Reference
 from migrator.renamed import no_other_name
 from migrator.settings import Settings

@@ -16,6 +16,7 @@ from migrator.dialects.sqlite_steps import RebuildSql
 from migrator.dialects.sqlite_tokens import quote_text
 from migrator.journal import MIRROR, RUN, reference_key
 from migrator.lock import LEASE_EXPIRES
+from migrator.mirror import manifest
 from migrator.offline.decided import inserts, made_anew
 from migrator.offline.job import Job
 from migrator.offline.sqlite_blocks import printed, purposeful, refuse_if, refuse_unless_table
@@ -24,7 +25,6 @@ from migrator.offline.sqlite_sweep import scanned, settled
 from migrator.offline.sweeping import Sweeping, how_many_left, too_few_rounds
 from migrator.offline.words import comment
 from migrator.plan import Proof, Restore, Sql, Step, Sweep
-from migrator.quarantine import manifest
 from migrator.reference import TableName
 
 _AGAIN = "write the script again with the database in reach"

@@ -18,13 +18,13 @@ from sqlalchemy.sql.expression import FromClause
 from migrator.decisions import DECISIONS
 from migrator.dialects.sqlite_tokens import quote_name, quote_text
 from migrator.journal import RUN
+from migrator.mirror import ACTION, CHANGED, CONFLICT, CREATED, DELETED, ID, NEW, RESTORED, STATE, Mirror
 from migrator.offline.job import Job, passes
 from migrator.offline.restoring import MadeParents, held, how_many, used
 from migrator.offline.sqlite_blocks import printed, refuse_if
 from migrator.offline.sweeping import row_in
 from migrator.plan import Step
 from migrator.predicate import table_clause
-from migrator.quarantine import ACTION, CHANGED, CONFLICT, CREATED, DELETED, ID, NEW, RESTORED, STATE, Mirror
 
 PUT_BACK = "migrator_back"
 

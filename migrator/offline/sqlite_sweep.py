@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from migrator.dialects.sqlite_tokens import quote_name, quote_text
 from migrator.errors import UsageError
 from migrator.healing import parent_came
+from migrator.mirror import CHANGED, HEALED, ID, KEPT, NEW, creation
 from migrator.offline.decided import if_not_exists
 from migrator.offline.gates import gates
 from migrator.offline.job import Job
@@ -21,7 +22,6 @@ from migrator.offline.turns import Turn, turns
 from migrator.plan import Step
 from migrator.policy import Backfill, Delete, Keep, Refuse
 from migrator.predicate import child_alias, table_clause
-from migrator.quarantine import CHANGED, HEALED, ID, KEPT, NEW, creation
 from migrator.sentinel import stated_values
 from migrator.worklist import KIND
 

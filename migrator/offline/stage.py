@@ -21,14 +21,15 @@ from migrator.blog import legacy
 from migrator.catalog import Facts, Server
 from migrator.connect import connect
 from migrator.dialects import Dialect, dialect_for, dialect_of
-from migrator.dialects.base import Problem
+from migrator.dialects.telling import Problem
 from migrator.errors import ConnectionFailed, MigratorError, PreflightRefused, UsageError
+from migrator.mirror import Mirror
 from migrator.offline.assumed import table_of
 from migrator.offline.evolve import evolved, follows
 from migrator.offline.rehearsal import Rehearsal
 from migrator.plan import INVERSE, Operation, Plan, Sql, Step, enforce_plan, sweep_plan, validate_plan
 from migrator.policy import Keep
-from migrator.quarantine import Mirror, mirrors
+from migrator.quarantine import mirrors
 from migrator.reference import Reference, TableName
 from migrator.settings import Settings, database_url
 

@@ -11,18 +11,17 @@ import sqlalchemy as sa
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.expression import FromClause
 
-from migrator import quarantine
 from migrator.answers import Questions, first_of
 from migrator.catalog import Facts, Table
 from migrator.decisions import DecisionsFile
+from migrator.mirror import ACTION, CREATED, ID, Mirror, mirror_of
+from migrator.mirror import KIND as MIRROR_KIND
 from migrator.offline.records import Records
 from migrator.offline.words import Words
 from migrator.parents import keyed_parent, parents_mirror
 from migrator.plan import Sweep
 from migrator.policy import Backfill, CreateParents, Policy, heard
 from migrator.predicate import breaks, child_alias, kind, table_clause
-from migrator.quarantine import ACTION, CREATED, ID, Mirror
-from migrator.quarantine import KIND as MIRROR_KIND
 from migrator.reference import Reference, TableName
 from migrator.repairs import source_of
 from migrator.scan import policies_of
@@ -83,7 +82,7 @@ class Sweeping:
     @property
     def mirror(self) -> Mirror:
         """The child's mirror."""
-        return quarantine.mirror_of(self.facts.reference, self.facts.child)
+        return mirror_of(self.facts.reference, self.facts.child)
 
     @property
     def parents(self) -> Mirror:

@@ -14,13 +14,12 @@ import sqlalchemy as sa
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.expression import FromClause
 
-from migrator import quarantine
 from migrator.catalog import Facts
+from migrator.mirror import ACTION, AT, CHANGED, CREATED, DELETED, HELD, ID, KEPT, NEW, RUN_ID, STATE, Mirror
+from migrator.mirror import KIND as MIRROR_KIND
 from migrator.offline.sweeping import Sweeping, row_in
 from migrator.policy import Backfill, CreateParents, Delete, Keep, Policy, Refuse, SetNull
 from migrator.predicate import breaks, kind, orphaned, table_clause
-from migrator.quarantine import ACTION, AT, CHANGED, CREATED, DELETED, HELD, ID, KEPT, RUN_ID, STATE, Mirror
-from migrator.quarantine import KIND as MIRROR_KIND
 from migrator.sentinel import stated_values
 from migrator.typefamily import family
 from migrator.values import evaluated, settles
@@ -77,7 +76,7 @@ class Turn:
             wanted += [relation.c[f"k{at}"] == child.c[column] for at, column in enumerate(mirror.key)]
             wanted.append(settles(reference, relation))
             new = [relation.c[column] for column in reference.columns]
-        values = {f"{quarantine.NEW}{at}": each for at, each in enumerate(new)}
+        values = {f"{NEW}{at}": each for at, each in enumerate(new)}
         query = self._copied(child, mirror, self.action, values).where(*wanted)
         return self._into(mirror, values, query.order_by(*(child.c[column] for column in mirror.key)))
 

@@ -14,9 +14,9 @@ from migrator.catalog import ForeignKey
 from migrator.dialects import Dialect
 from migrator.exact import exact_for
 from migrator.fit import Fit, fit_of
+from migrator.mirror import ACTION, CHANGED, CONFLICT, CREATED, ID, STATE, Mirror
 from migrator.predicate import table_clause
 from migrator.putback import same
-from migrator.quarantine import ACTION, CHANGED, CONFLICT, CREATED, ID, STATE, Mirror
 from migrator.quarantined.export import row_to_json
 from migrator.quarantined.holdings import Holding, Selection
 from migrator.quarantined.rows import HeldRow, held_rows, mirror_columns, readable

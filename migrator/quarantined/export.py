@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from migrator.catalog import Column, shown
 from migrator.dialects import Dialect
 from migrator.exact import Exact, exact_for
-from migrator.quarantine import CHANGED, DELETED
+from migrator.mirror import CHANGED, DELETED
 from migrator.quarantined.holdings import Holding, Selection
 from migrator.quarantined.rows import HeldRow, held_rows, mirror_columns
 

@@ -13,8 +13,8 @@ from sqlalchemy.sql.elements import ColumnElement
 from migrator import journal, quarantine
 from migrator.catalog import shown
 from migrator.errors import MigratorError, UsageError
+from migrator.mirror import AT, KIND, RUN_ID, STATE, Mirror
 from migrator.predicate import table_clause
-from migrator.quarantine import AT, KIND, RUN_ID, STATE, Mirror
 from migrator.reference import Reference
 from migrator.worklist import bound
 

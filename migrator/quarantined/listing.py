@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from migrator.dialects import Dialect
-from migrator.quarantine import ACTION, AT, KIND, RUN_ID, STATE
+from migrator.mirror import ACTION, AT, KIND, RUN_ID, STATE
 from migrator.quarantined.holdings import Holding, Selection
 
 

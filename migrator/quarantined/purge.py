@@ -15,9 +15,9 @@ from migrator import lock
 from migrator.batches import BatchSize
 from migrator.context import Context, Progress, Silent
 from migrator.errors import Refused, UsageError
+from migrator.mirror import HEALED, ID, RESTORED, STATE, SUPERSEDED
 from migrator.operate import translate
 from migrator.plainsql import number_sql
-from migrator.quarantine import HEALED, ID, RESTORED, STATE, SUPERSEDED
 from migrator.quarantined.holdings import Holding, Selection, holdings, nothing_selected
 from migrator.quarantined.restoring import drop_settled
 from migrator.quarantined.run import PURGE, by_hand

@@ -22,9 +22,9 @@ from migrator.catalog import Facts
 from migrator.context import Context, Progress, Silent
 from migrator.dialects import Dialect
 from migrator.errors import Refused
+from migrator.mirror import CHANGED, CREATED, DELETED, ID, SUPERSEDED, Mirror
 from migrator.operate import translate
 from migrator.predicate import none_null, parent_exists
-from migrator.quarantine import CHANGED, CREATED, DELETED, ID, SUPERSEDED, Mirror
 from migrator.quarantined.conflicts import Conflict, conflicts, count
 from migrator.quarantined.holdings import Holding, Selection, holdings, nothing_selected
 from migrator.quarantined.run import PUT_BACK, by_hand

@@ -12,8 +12,8 @@ from sqlalchemy.engine import Connection
 from migrator.catalog import Column, Table, shown
 from migrator.dialects import Dialect
 from migrator.exact import Exact, exact_for
+from migrator.mirror import ACTION, AT, CHANGED, CREATED, DELETED, ID, KIND, RUN_ID, STATE
 from migrator.plainsql import number_sql
-from migrator.quarantine import ACTION, AT, CHANGED, CREATED, DELETED, ID, KIND, RUN_ID, STATE
 from migrator.quarantined.holdings import Holding, Selection
 from migrator.report.values import pairs
 

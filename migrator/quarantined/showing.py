@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from rich.console import Console
 
 from migrator.exact import exact_for
-from migrator.quarantine import CONFLICT
+from migrator.mirror import CONFLICT
 from migrator.quarantined.conflicts import Conflict, conflicts
 from migrator.quarantined.export import row_to_json
 from migrator.quarantined.holdings import Selection, holdings, nothing_selected

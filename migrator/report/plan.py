@@ -13,7 +13,7 @@ from rich.text import Text
 
 from migrator.catalog import Facts
 from migrator.detect import Counts
-from migrator.dialects.base import Problem
+from migrator.dialects.telling import Problem
 from migrator.plan import Plan, Proof, Restore, Sql, Step, Sweep
 from migrator.policy import Policy
 from migrator.report.findings import command

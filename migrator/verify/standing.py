@@ -10,8 +10,8 @@ from sqlalchemy.engine import Connection
 from migrator.catalog import Facts, ForeignKey
 from migrator.detect import Counts
 from migrator.dialects import Dialect
-from migrator.dialects.base import Blocker
 from migrator.dialects.explain import indexes_used
+from migrator.dialects.telling import Blocker
 from migrator.predicate import child_alias, table_clause
 from migrator.reference import Reference
 from migrator.report.findings import command

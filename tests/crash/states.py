@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from migrator.fingerprint import Fingerprint, compare, take
+from migrator.mirror import AT, ID, RUN_ID
 from migrator.naming import OWN_PREFIX
-from migrator.quarantine import AT, ID, RUN_ID
 from tests.operations.lifecycle import objects_of
 
 _CHANGING = re.compile(

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 
 from migrator import quarantine, status
 from migrator.blog.seed import seed
-from migrator.quarantine import RESTORED, STATE
+from migrator.mirror import RESTORED, STATE
 from tests.conftest import Database
 from tests.crash.dying import Ended, Kill, Nursery, is_write, kills, nursery
 from tests.crash.running import ROOT, environment, wait_until

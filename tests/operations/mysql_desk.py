@@ -16,9 +16,9 @@ from sqlalchemy.engine import Connection, Engine
 
 from migrator.catalog import Facts
 from migrator.dialects import dialect_of
-from migrator.dialects.base import Problem
 from migrator.dialects.mysql import MySQL
 from migrator.dialects.mysql_sessions import error_number, execute
+from migrator.dialects.telling import Problem
 from migrator.plan import Step
 from migrator.reference import Reference
 from migrator.settings import Settings

@@ -17,6 +17,7 @@ from alembic.runtime.migration import MigrationContext
 from migrator import journal, quarantine
 from migrator.blog.revisions import POST_AUTHOR
 from migrator.blog.seed import seed
+from migrator.mirror import ACTION, KIND, NEW, STATE
 from migrator.offline import write_script
 from migrator.operate import Policies
 from migrator.operations import OPERATIONS
@@ -111,10 +112,10 @@ def quarantined(database: Database, reference: Reference = POST_AUTHOR) -> list[
     with database.engine.connect() as connection:
         found: list[tuple[Any, ...]] = []
         for mirror in quarantine.mirrors(connection, reference):
-            new = [f"{quarantine.NEW}{at}" for at in range(len(mirror.reference_columns))]
+            new = [f"{NEW}{at}" for at in range(len(mirror.reference_columns))]
             clause = table_clause(
                 mirror.name,
-                *(quarantine.KIND, quarantine.ACTION, quarantine.STATE, *new),
+                *(KIND, ACTION, STATE, *new),
                 *mirror.columns,
             )
             found += [tuple(row) for row in connection.execute(sa.select(clause))]

@@ -13,9 +13,9 @@ from sqlalchemy.engine import Connection, Engine
 
 from migrator.catalog import Facts
 from migrator.dialects import dialect_of
-from migrator.dialects.base import Problem
 from migrator.dialects.pg_sessions import execute
 from migrator.dialects.postgresql import PostgreSQL
+from migrator.dialects.telling import Problem
 from migrator.plan import Step
 from migrator.reference import Reference
 from migrator.settings import Settings

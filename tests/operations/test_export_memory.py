@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from migrator import quarantine
+from migrator.mirror import ID
 from migrator.policy import Backfill, Delete
-from migrator.quarantine import ID
 from migrator.reference import Reference
 from tests.conftest import Database
 from tests.operations.commands import ROOT

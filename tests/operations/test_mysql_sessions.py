@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from migrator.dialects.base import Verdict
 from migrator.dialects.mysql_sessions import error_number, execute
+from migrator.dialects.telling import Verdict
 from migrator.plan import Sql, Step
 from migrator.policy import Backfill, Delete
 from migrator.predicate import table_clause

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import pytest
 
-from migrator.dialects.base import Problem
 from migrator.dialects.pg_environment import pooling_problem
+from migrator.dialects.telling import Problem
 from migrator.reference import Reference
 from tests.operations.postgresql_desk import BLOG, REFERENCE, Desk
 from tests.servers.database import Database

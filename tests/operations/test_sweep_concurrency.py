@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection, Engine
 from migrator import journal, quarantine
 from migrator.dialects import dialect_of
 from migrator.errors import Interrupted, LockNotObtained, PolicyChanged, Refused, StepFailed
+from migrator.mirror import STATE
 from migrator.policy import Backfill, Delete, Policy, Refuse
 from migrator.reference import Reference
 from tests.conftest import Database
@@ -118,7 +119,7 @@ def set_aside(engine: Engine, *states: str) -> dict[int, int | None]:
         (mirror,) = quarantine.mirrors(connection, REFERENCE)
         clause = mirror.clause
         query = sa.select(clause.c["id"], clause.c["author"]).where(
-            clause.c[quarantine.STATE].in_([sa.literal_column(f"'{s}'") for s in states or ("held",)])
+            clause.c[STATE].in_([sa.literal_column(f"'{s}'") for s in states or ("held",)])
         )
         return {row[0]: row[1] for row in connection.execute(query)}
 

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, event, given, settings
 
 from migrator import quarantine, restore_orphans, sweep_orphans
 from migrator.errors import Refused
+from migrator.mirror import ACTION, CHANGED, CREATED, DELETED, KEPT
 from migrator.predicate import table_clause
-from migrator.quarantine import ACTION, CHANGED, CREATED, DELETED, KEPT
 from tests.conftest import Database
 from tests.operations.lifecycle import FAST, own_objects
 from tests.property import worlds as made

@@ -8,10 +8,10 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from migrator.dialects.base import Verdict
 from migrator.dialects.pg_environment import server_problems
 from migrator.dialects.pg_sessions import lock_key
 from migrator.dialects.postgresql import PostgreSQL
+from migrator.dialects.telling import Verdict
 from migrator.errors import StepFailed
 
 

@@ -22,8 +22,8 @@ from migrator.drill.acts.old_release import reference_to
 from migrator.drill.rows import label_of
 from migrator.drill.stage import Stage
 from migrator.fingerprint import Difference, Fingerprint
+from migrator.mirror import ACTION, CHANGED, DELETED, HELD, STATE
 from migrator.predicate import table_clause
-from migrator.quarantine import ACTION, CHANGED, DELETED, HELD, STATE
 from migrator.reference import Reference, TableName
 from migrator.verify.another import Another, another_row, loosened, send
 from migrator.verify.madeup import bound
