@@ -8,6 +8,8 @@ opting in.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from alembic.operations import MigrateOperation, Operations, ops
@@ -77,11 +79,40 @@ def compare_table(
     dialect = dialect_for(connection)
     table = TableName(str(name), schema)
     for found in dialect.unproved(connection, table):
+        if _goes(found, modify_ops.ops) or _is_meant(found, autogen_context, conn_table, metadata_table):
+            continue
         statement = f"ALTER TABLE {dialect.table_sql(table)} VALIDATE CONSTRAINT {dialect.quote(found.name)}"
         if found.kind == "index":
             statement = f"REINDEX INDEX CONCURRENTLY {dialect.quote(schema, found.name)}"
         modify_ops.ops.append(ValidateConstraint(found, found.mend or (statement,)))
     return PriorityDispatchResult.CONTINUE
+
+
+def _goes(found: Unproved, others: Sequence[MigrateOperation]) -> bool:
+    """Whether another difference takes it away: what is dropped need not be proved first."""
+    for other in others:
+        if isinstance(other, ops.DropConstraintOp) and other.constraint_name == found.name:
+            return found.kind == "constraint"
+        if isinstance(other, ops.DropIndexOp) and other.index_name == found.name:
+            return found.kind == "index"
+        if isinstance(other, ops.AlterColumnOp) and other.column_name == found.column:
+            return other.modify_nullable is True
+    return False
+
+
+def _is_meant(found: Unproved, autogen_context: Any, conn_table: Any, metadata_table: Any) -> bool:
+    """Whether the model wants it so (`postgresql_not_valid`), or the environment's filters leave it out."""
+    for modelled in metadata_table.constraints:
+        if modelled.name == found.name and modelled.dialect_kwargs.get("postgresql_not_valid"):
+            return True
+    kinds = (("foreign_key_constraint", conn_table.foreign_key_constraints), ("index", conn_table.indexes))
+    return any(
+        one.name == found.name
+        and (kind == "index") == (found.kind == "index")
+        and not autogen_context.run_object_filters(one, one.name, kind, True, None)
+        for kind, there in kinds
+        for one in there
+    )
 
 
 def hide_own_tables(autogen_context: Any, upgrade_ops: Any) -> Any:
@@ -100,8 +131,10 @@ def hide_own_tables(autogen_context: Any, upgrade_ops: Any) -> Any:
 def register(plugin: Any) -> None:
     """Tell Alembic. Called once, by the plugin."""
     from alembic.autogenerate.render import renderers
+    from alembic.util import DispatchPriority
 
-    plugin.add_autogenerate_comparator(compare_table, "table", "unproved")
+    # Last: what the others drop is not ours to prove.
+    plugin.add_autogenerate_comparator(compare_table, "table", "unproved", priority=DispatchPriority.LAST)
     renderers.dispatch_for(ValidateConstraint)(_render)
     renderers.dispatch_for(Nothing)(lambda *_: "pass")
     Operations.implementation_for(ValidateConstraint)(_validate)
@@ -116,14 +149,20 @@ def protect(plugin: Any) -> None:
 
 
 def _render(autogen_context: Any, operation: ValidateConstraint) -> list[str]:
-    # Outside a transaction: REINDEX CONCURRENTLY wants it, and VALIDATE should hold its lock alone.
+    # Outside a transaction: REINDEX CONCURRENTLY wants it, and VALIDATE should hold its lock alone. In one
+    # line each: Alembic's printer would never come back from an indented one.
     return [
-        "with op.get_context().autocommit_block():",
-        *(f"    op.execute({statement!r})" for statement in operation.statements),
+        f"with op.get_context().autocommit_block(): op.execute({_as_text(statement)!r})"
+        for statement in operation.statements
     ]
+
+
+def _as_text(statement: str) -> str:
+    """As `sqlalchemy.text` wants it: a colon before a word would be a parameter."""
+    return re.sub(r"(?<!:):(?=\w)", r"\:", statement)
 
 
 def _validate(operations: Operations, operation: ValidateConstraint) -> None:
     with operations.migration_context.autocommit_block():
         for statement in operation.statements:
-            operations.execute(statement)
+            operations.execute(_as_text(statement))

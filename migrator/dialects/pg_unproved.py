@@ -16,12 +16,14 @@ from migrator.reference import TableName
 
 # The top-level row only: below 18 a partition's row stays unvalidated for ever (conparentid <> 0).
 _QUERY = sa.text("""
-    SELECT 'constraint', conname, contype::text, pg_get_constraintdef(oid), 0
+    SELECT 'constraint', conname, contype::text, pg_get_constraintdef(oid), 0,
+           CASE contype WHEN 'n' THEN (SELECT attname::text FROM pg_attribute
+                                        WHERE attrelid = conrelid AND attnum = conkey[1]) ELSE '' END
       FROM pg_constraint
      WHERE conrelid = to_regclass(:name)::oid AND NOT convalidated AND conparentid = 0
        AND contype IN ('f', 'c', 'n')
     UNION ALL
-    SELECT 'index', c.relname, '', '', CASE c.relkind WHEN 'I' THEN c.oid ELSE 0 END
+    SELECT 'index', c.relname, '', '', CASE c.relkind WHEN 'I' THEN c.oid ELSE 0 END, ''
       FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
      WHERE i.indrelid = to_regclass(:name)::oid AND NOT i.indisvalid
      ORDER BY 1, 2
@@ -44,8 +46,9 @@ def unproved(connection: Connection, table: TableName, quoted: str) -> list[Unpr
             str(name),
             _WHAT[contype],
             partitions_indexed(connection, index) if index else _enforced(quoted, str(name), definition),
+            column,
         )
-        for kind, name, contype, definition, index in rows
+        for kind, name, contype, definition, index, column in rows
     ]
 
 

@@ -58,10 +58,12 @@ class Blocker:
 @dataclass(frozen=True)
 class Unproved:
     """A constraint that is there and not validated, or an index that is not valid; `mend` where neither a
-    validation nor a rebuild would do: the statements that do, none of them in a transaction."""
+    validation nor a rebuild would do: the statements that do, none of them in a transaction; `column` of a
+    not-null constraint."""
 
     table: TableName
     kind: Literal["constraint", "index"]
     name: str
     what: str
     mend: tuple[str, ...] = ()
+    column: str = ""

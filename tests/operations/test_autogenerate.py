@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import produce_migrations, render_python_code
+from alembic.operations import Operations
 from alembic.operations.ops import ModifyTableOps
 from alembic.runtime.migration import MigrationContext
 
@@ -23,11 +25,13 @@ PLUGINS = ["alembic.autogenerate.*", "migrator"]
 
 
 @contextmanager
-def _differences(database: Database, **options: object) -> Iterator[list[tuple[object, ...]]]:
+def _differences(
+    database: Database, metadata: sa.MetaData = Base.metadata, **options: object
+) -> Iterator[list[tuple[Any, ...]]]:
     with database.engine.connect() as connection:
         opts = {"autogenerate_plugins": PLUGINS} | options
         context = MigrationContext.configure(connection, opts=opts)
-        script = produce_migrations(context, Base.metadata)
+        script = produce_migrations(context, metadata)
         assert script.upgrade_ops is not None
         yield list(script.upgrade_ops.as_diffs())
 
@@ -113,6 +117,14 @@ def test_an_invalid_index_of_a_partitioned_table_is_mended(database: Database, u
         metadata,
         *(sa.Column(name, sa.Integer, nullable=False) for name in ("id", "day")),
         sa.Column("what", sa.Text),
+        sa.Index(
+            "Of Them",
+            "id",
+            sa.text("day DESC"),
+            sa.text("lower(what)"),
+            unique=unique,
+            postgresql_where=sa.text("what <> ' USING x'"),
+        ),
     )
     made = f"CREATE {'UNIQUE ' if unique else ''}INDEX"
     what = "USING btree (id, day DESC, lower(what)) WHERE what <> ' USING x'"
@@ -150,14 +162,104 @@ def test_an_invalid_index_of_a_partitioned_table_is_mended(database: Database, u
 
 @pytest.mark.engines("postgresql")
 def test_what_is_found_renders_as_a_revision(database: Database) -> None:
-    """`alembic revision --autogenerate` writes the statement, outside a transaction."""
+    """`alembic revision --autogenerate` writes statements that run, each outside a transaction, between the
+    other differences; afterwards there are none."""
     with database.engine.begin() as connection:
         Base.metadata.create_all(connection)
-        connection.execute(sa.text("ALTER TABLE post ADD CONSTRAINT ck CHECK (id > 0) NOT VALID"))
+        for statement in (
+            "ALTER TABLE post DROP CONSTRAINT fk_post_user_id_user",
+            'ALTER TABLE post ADD CONSTRAINT fk_post_user_id_user FOREIGN KEY (user_id) REFERENCES "user"'
+            " NOT VALID",
+            r"""ALTER TABLE post ADD CONSTRAINT "ck 5% \:x" CHECK (id > 0) NOT VALID""",
+            'ALTER TABLE "user" ADD note text',
+            'ALTER TABLE "user" ADD CONSTRAINT ck CHECK (id > 0) NOT VALID',
+        ):
+            connection.execute(sa.text(statement))
     with database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"autogenerate_plugins": PLUGINS})
         script = produce_migrations(context, Base.metadata)
         assert script.upgrade_ops is not None
-        code = render_python_code(script.upgrade_ops)
-    assert 'VALIDATE CONSTRAINT "ck"' in code
-    assert "autocommit_block()" in code
+        body = f"def upgrade():\n    {render_python_code(script.upgrade_ops)}"
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection)
+        namespace: dict[str, Any] = {"op": Operations(context), "sa": sa}
+        exec(compile(body, "revision", "exec"), namespace)  # noqa: S102 - as Alembic does with the file
+        with context.begin_transaction():
+            namespace["upgrade"]()
+    assert body.count("VALIDATE CONSTRAINT") == body.count("autocommit_block()") == 3
+    with _differences(database) as found:
+        assert found == []
+
+
+@pytest.mark.engines("postgresql>=18")
+def test_what_goes_is_not_proved_first(database: Database) -> None:
+    """A key, an index, a NOT NULL that the model no longer has: the difference is that they are dropped."""
+    metadata = sa.MetaData()
+    sa.Table("user", metadata, sa.Column("id", sa.Integer, primary_key=True))
+    sa.Table(
+        "post", metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column("user_id", sa.Integer)
+    )
+    with database.engine.begin() as connection:
+        metadata.create_all(connection)
+        for statement in (
+            'ALTER TABLE post ADD CONSTRAINT gone FOREIGN KEY (user_id) REFERENCES "user" NOT VALID',
+            "ALTER TABLE post ADD CONSTRAINT nn NOT NULL user_id NOT VALID",
+            "CREATE INDEX ix_gone ON post (user_id)",
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_gone'::regclass",
+        ):
+            connection.execute(sa.text(statement))
+    with _differences(database, metadata) as found:
+        verbs = sorted(str(each[0]) if isinstance(each, tuple) else str(each[0][0]) for each in found)
+    assert verbs == ["modify_nullable", "remove_fk", "remove_index"]
+
+
+@pytest.mark.engines("postgresql")
+def test_what_is_meant_or_left_out_is_no_difference(database: Database) -> None:
+    """A model may say that its key is not validated, and an environment that it does not look at one."""
+    metadata = sa.MetaData()
+    sa.Table("user", metadata, sa.Column("id", sa.Integer, primary_key=True))
+    sa.Table(
+        "post",
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("user_id", sa.Integer),
+        sa.ForeignKeyConstraint(["user_id"], ["user.id"], name="meant", postgresql_not_valid=True),
+    )
+    with database.engine.begin() as connection:
+        metadata.create_all(connection)
+        for statement in (
+            "ALTER TABLE post DROP CONSTRAINT meant",
+            'ALTER TABLE post ADD CONSTRAINT meant FOREIGN KEY (user_id) REFERENCES "user" NOT VALID',
+            'ALTER TABLE post ADD CONSTRAINT by_hand FOREIGN KEY (user_id) REFERENCES "user" NOT VALID',
+            "CREATE INDEX by_hand_too ON post (user_id)",
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'by_hand_too'::regclass",
+        ):
+            connection.execute(sa.text(statement))
+
+    def looked_at(_object: object, name: str | None, *_: object) -> bool:
+        return not str(name).startswith("by_hand")
+
+    with _differences(database, metadata, include_object=looked_at) as found:
+        assert found == []
+
+
+@pytest.mark.engines("postgresql")
+def test_an_invalid_index_with_nothing_left_to_attach_is_made_anew(database: Database) -> None:
+    """The partition that lacked one was dropped: no ATTACH can have the server look again."""
+    metadata = sa.MetaData()
+    sa.Table("log", metadata, sa.Column("id", sa.Integer), sa.Index("ix_log_id", "id"))
+    with database.engine.begin() as connection:
+        for statement in (
+            "CREATE TABLE log (id integer) PARTITION BY RANGE (id)",
+            "CREATE TABLE log_1 PARTITION OF log FOR VALUES FROM (0) TO (10)",
+            "CREATE INDEX ix_log_id ON ONLY log (id)",
+            "DROP TABLE log_1",
+        ):
+            connection.execute(sa.text(statement))
+    for expected in (["rebuild_index"], []):
+        with _differences(database, metadata) as found:
+            assert [str(each[0]) for each in found] == expected
+        with database.engine.begin() as connection:
+            for each in found:
+                for statement in str(each[3]).split("; "):
+                    connection.execute(sa.text(statement))
