@@ -44,13 +44,13 @@ from migrator.plan import (
 )
 from migrator.policy import Backfill, Keep, Policy, flat
 from migrator.reference import Reference
-from migrator.renamed import no_other_name
 from migrator.runner import Runner
 from migrator.saying import driver_says
 from migrator.sessions import Sessions
 from migrator.settings import Settings
 from migrator.stopping import Gate, stoppable
 from migrator.turning import FORWARD, check_finished, in_force, standing_on
+from migrator.wayback import no_other_name, nothing_in_the_way
 from migrator.worklist import Worklist
 
 #: What the database may say of a statement that the next run can send again.
@@ -207,6 +207,8 @@ class _Operation:
             ours = journal.ours(connection, self.reference)
             if self.operation == "release":
                 no_other_name(facts, self.sessions.dialect, ours)
+            if self.operation == "restore":
+                nothing_in_the_way(connection, facts, self.sessions.dialect)
             run = journal.start(connection, definition, self.operation, {})
             journal.record(connection, run, facts={**run.facts, "heads": sorted(self.heads or ())})
         counts = self._run(check, run, self._plan(facts, ours))

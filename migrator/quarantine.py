@@ -198,6 +198,13 @@ def held(connection: Connection, mirror: Mirror) -> int:
     return int(found or 0)
 
 
+def held_kinds(connection: Connection, mirror: Mirror) -> frozenset[str]:
+    """What kinds of orphans those are."""
+    clause = mirror.clause
+    query = sa.select(clause.c[KIND]).where(clause.c[STATE].in_((HELD, CONFLICT))).distinct()
+    return frozenset(map(str, connection.scalars(query)))
+
+
 def drop(connection: Connection, dialect: Dialect, mirror: Mirror) -> None:
     """Remove an empty mirror and its line in the manifest, the table first: see `ensure`."""
     if held(connection, mirror):

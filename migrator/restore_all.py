@@ -57,8 +57,9 @@ def restore(context: Context, facts: Facts) -> dict[str, Any]:
     if conflicts:
         context.progress.note(
             f"{conflicts} row(s) of {context.reference.child} were not restored: the key is taken "
-            f"again, or the application changed the row. They stay in {', '.join(kept)}; "
-            "see `migrator quarantine list`."
+            "again, the application changed the row, or the table does not take it any more (a column, a "
+            f"constraint). They stay in {', '.join(kept)}; `migrator quarantine list` names them, "
+            "`migrator quarantine show` says why."
         )
     sentinels = remove_sentinels(context, facts)
     return {"restored": restored, "conflicts": conflicts, "kept": kept, "sentinels": sentinels}

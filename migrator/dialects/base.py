@@ -5,7 +5,7 @@ Nothing outside this package asks which database it talks to.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from migrator.catalog import Column, Facts, Server, Table
 from migrator.dialects.generic import facts_from, inspect_table
-from migrator.dialects.telling import Blocker, Problem, Unproved, Verdict
+from migrator.dialects.telling import Blocker, Obstacle, Problem, Unproved, Verdict
 from migrator.errors import PreflightRefused
 from migrator.plan import Sql, Step
 from migrator.reference import Reference, TableName, short_name
@@ -112,6 +112,10 @@ class Dialect:
         self, connection: Connection, facts: Facts, settings: Settings
     ) -> Iterator[Problem]:
         """What the facts do not hold: privileges, other sessions, server settings, disk."""
+        return iter(())
+
+    def in_the_way(self, facts: Facts, kinds: Collection[str]) -> Iterator[Obstacle]:
+        """What stands, with ours gone, and refuses rows of these kinds of orphans (`null`, `dangling`...)."""
         return iter(())
 
     def pooler(self, connection: Connection) -> Problem | None:

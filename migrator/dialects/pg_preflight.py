@@ -179,7 +179,8 @@ def _standing_key(facts: Facts) -> Iterator[Problem]:
             "warn",
             "foreign-key-adopted",
             f"{child.name} has an equal foreign key called {fk.name}: it is taken as {reference.name} "
-            "and will not be dropped on the way back.",
+            "and will not be dropped on the way back"
+            + ("." if fk.validated else ", where it keeps orphans out: a downgrade asks for that first."),
             f"ALTER TABLE {table_sql(child.name)} RENAME CONSTRAINT {quote(fk.name)} "
             f"TO {quote(reference.name)};",
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -23,11 +23,12 @@ from migrator.dialects import (
     pg_sessions,
     pg_steps,
     pg_unproved,
+    pg_wayback,
 )
 from migrator.dialects.base import Dialect, keys_bound
 from migrator.dialects.pg_facts import extras
 from migrator.dialects.pg_words import LockingSql, quote
-from migrator.dialects.telling import Blocker, Problem, Unproved, Verdict
+from migrator.dialects.telling import Blocker, Obstacle, Problem, Unproved, Verdict
 from migrator.errors import StepFailed
 from migrator.plan import Sql, Step
 from migrator.reference import Reference, TableName
@@ -142,6 +143,10 @@ class PostgreSQL(Dialect):
         if not pooled:
             with pg_sessions.snapshot(connection):
                 yield from list(pg_environment.problems(connection, facts, settings))
+
+    def in_the_way(self, facts: Facts, kinds: Collection[str]) -> Iterator[Obstacle]:
+        """See `Dialect.in_the_way`: a foreign key, a CHECK or a NOT NULL that is not validated."""
+        return pg_wayback.in_the_way(facts, kinds)
 
     def pooler(self, connection: Connection) -> Problem | None:
         """pgbouncer in transaction mode, or the like."""

@@ -56,6 +56,21 @@ class Blocker:
 
 
 @dataclass(frozen=True)
+class Obstacle:
+    """A constraint that keeps quarantined rows from coming back.
+
+    Args:
+        what, name: it, in words and by name.
+        drop, again: the statements that drop it and that put it back without a look at old rows.
+    """
+
+    what: str
+    name: str
+    drop: str
+    again: str
+
+
+@dataclass(frozen=True)
 class Unproved:
     """A constraint that is there and not validated, or an index that is not valid; `mend` where neither a
     validation nor a rebuild would do: the statements that do, none of them in a transaction; `column` of a

@@ -33,8 +33,8 @@ from migrator.plan import (
 )
 from migrator.policy import CreateParents, Decisions
 from migrator.reference import Reference
-from migrator.renamed import no_other_name
 from migrator.settings import Settings
+from migrator.wayback import no_other_name
 
 
 class Script(Protocol):

@@ -1,7 +1,10 @@
-"""The way back meets our foreign key under another name."""
+"""What on the way back is not ours to drop, and keeps rows from coming back."""
 
 from __future__ import annotations
 
+from sqlalchemy.engine import Connection
+
+from migrator import quarantine
 from migrator.catalog import Facts
 from migrator.dialects import Dialect
 from migrator.errors import Refused
@@ -26,4 +29,21 @@ def no_other_name(facts: Facts, dialect: Dialect, ours: frozenset[str]) -> None:
             f"{child} has the foreign key {other} for {facts.reference}; what this migration added "
             f"is {name}. While it stands no orphan can come back. Nothing was changed.",
             hint=f"If it is to go (it may be that one, renamed): {drop}; then run this again.",
+        )
+
+
+def nothing_in_the_way(connection: Connection, facts: Facts, dialect: Dialect) -> None:
+    """Look for a constraint that was there before us, or came since, and that the rows in quarantine break:
+    a NOT VALID foreign key or check lets old rows stand and refuses them when they come back.
+
+    Raises:
+        Refused: there is one; the hint has the statements that drop it and put it back.
+    """
+    mirrors = quarantine.mirrors(connection, facts.reference)
+    kinds = frozenset[str]().union(*(quarantine.held_kinds(connection, each) for each in mirrors))
+    for one in dialect.in_the_way(facts, kinds):
+        raise Refused(
+            f"{facts.child.name} has {one.what} {one.name}, which is not ours to drop: while it stands, "
+            "rows in quarantine cannot come back. Nothing was changed.",
+            hint=f"{one.drop}; then run this again; then put it back: {one.again};",
         )
