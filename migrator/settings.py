@@ -85,6 +85,7 @@ _ZERO_IS_FINE = (
     "max_active_sessions",
     "max_lock_waiters",
 )
+_NOT_IN_THE_ENVIRONMENT = ("on_null", "on_dangling", "backfill_to", "decisions", "drop_tables")
 _WORDS: Mapping[str, tuple[str, ...]] = {"log": ("auto", "plain", "json"), "parallel": get_args(Parallel)}
 
 
@@ -96,12 +97,21 @@ def resolve(flags: Mapping[str, Any] | None = None, environ: Mapping[str, str] |
         environ: the environment; `MIGRATOR_BATCH_SIZE` and so on. By default the process's own.
 
     Raises:
-        UsageError: a value is not a number of its kind, or out of its range.
+        UsageError: a value is not a number of its kind, or out of its range; the environment speaks of
+            policies.
     """
-    environ = os.environ if environ is None else environ
+    environ = dict(os.environ if environ is None else environ)
     flags = dict(flags or {})
     if "lock_timeout" in flags:  # the name `-x` uses
         flags["lock_timeout_ms"] = flags.pop("lock_timeout")
+    if "MIGRATOR_LOCK_TIMEOUT" in environ:
+        environ.setdefault("MIGRATOR_LOCK_TIMEOUT_MS", environ["MIGRATOR_LOCK_TIMEOUT"])
+    for name in _NOT_IN_THE_ENVIRONMENT:
+        if environ.get(f"MIGRATOR_{name.upper()}"):
+            raise UsageError(
+                f"MIGRATOR_{name.upper()} is not read: what is done to rows is said where it is done.",
+                hint=f"Say -x {name}=..., or state it in the revision.",
+            )
     values: dict[str, Any] = {}
     for setting in fields(Settings):
         said = flags.get(setting.name)

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from migrator.arguments import check_near_names
 from migrator.errors import UsageError
+from migrator.settings import resolve
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,16 @@ def test_what_is_nearly_one_of_ours_is_refused(said: str, meant: str) -> None:
         check_near_names({said: "delete"})
     assert f"-x {said}= is not known" in str(caught.value)
     assert f"-x {meant}=" in str(caught.value)
+
+
+def test_the_environment_speaks_of_settings_alone() -> None:
+    """Under the names that `-x` has for them; what is done to rows is refused there, not passed over."""
+    assert resolve({}, {"MIGRATOR_LOCK_TIMEOUT": "777"}).lock_timeout_ms == 777
+    assert resolve({"lock_timeout": "5"}, {"MIGRATOR_LOCK_TIMEOUT": "777"}).lock_timeout_ms == 5
+    with pytest.raises(UsageError, match="lock_timeout"):
+        resolve({}, {"MIGRATOR_LOCK_TIMEOUT": "garbage"})
+    with pytest.raises(UsageError, match="MIGRATOR_ON_DANGLING is not read"):
+        resolve({}, {"MIGRATOR_ON_DANGLING": "refuse"})
 
 
 def test_what_is_ours_or_the_projects_own_passes() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from migrator.arguments import KNOWN
 from migrator.cli import VERBS
 from tests import docs
 
@@ -43,3 +44,10 @@ def test_every_test_that_a_page_names_is_there() -> None:
     for page in docs.DOCS.rglob("*.md"):
         for file, name in re.findall(r"`([\w/]+\.py)::(test_\w+)`", page.read_text()):
             assert f"def {name}(" in (ROOT / "tests" / file).read_text(), f"{page.name}: {file}::{name}"
+
+
+def test_every_argument_is_documented() -> None:
+    """What `alembic -x` takes stands in the table of the reference, the aliases included."""
+    text = (docs.DOCS / "reference.md").read_text()
+    table = text.partition("## Arguments of `alembic -x`")[2].partition("\n### ")[0]
+    assert [name for name in KNOWN if not re.search(rf"`{name}=", table)] == []
