@@ -37,7 +37,7 @@ def test_the_environment_speaks_of_settings_alone() -> None:
     """Under the names that `-x` has for them; what is done to rows is refused there, not passed over."""
     assert resolve({}, {"MIGRATOR_LOCK_TIMEOUT": "777"}).lock_timeout_ms == 777
     assert resolve({"lock_timeout": "5"}, {"MIGRATOR_LOCK_TIMEOUT": "777"}).lock_timeout_ms == 5
-    with pytest.raises(UsageError, match="lock_timeout"):
+    with pytest.raises(UsageError, match="LOCK_TIMEOUT"):
         resolve({}, {"MIGRATOR_LOCK_TIMEOUT": "garbage"})
     with pytest.raises(UsageError, match="MIGRATOR_ON_DANGLING is not read"):
         resolve({}, {"MIGRATOR_ON_DANGLING": "refuse"})
