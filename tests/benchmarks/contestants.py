@@ -38,11 +38,12 @@ class Contestant:
     Args:
         name: as the table shows it.
         run: migrates the database of a URL.
-        baseline: whether ratios are taken against it.
+        migrates: whether the constraints are to be there afterwards.
     """
 
     name: str
     run: Callable[[str], Outcome] = field(repr=False)
+    migrates: bool = True
 
 
 def nobody(seconds: float) -> Contestant:
@@ -52,7 +53,7 @@ def nobody(seconds: float) -> Contestant:
         time.sleep(seconds)
         return Outcome(seconds)
 
-    return Contestant("no migration", run)
+    return Contestant("no migration", run, migrates=False)
 
 
 def ours() -> Contestant:

@@ -10,7 +10,8 @@ from itertools import pairwise
 from typing import Any
 
 from tests.benchmarks.contestants import Contestant, Outcome
-from tests.benchmarks.writers import Operation, application
+from tests.benchmarks.reached import missing
+from tests.benchmarks.writers import INTENDED, ORPHAN, Operation, application
 
 #: Seconds of load before and after the migration.
 MARGIN = 3.0
@@ -31,7 +32,12 @@ class Phase:
 
 @dataclass(frozen=True)
 class Result:
-    """One contestant's run."""
+    """One contestant's run.
+
+    Args:
+        missing: what it did not reach.
+        unintended: errors of the application other than that its orphans are refused.
+    """
 
     contestant: str
     seconds: float
@@ -39,6 +45,8 @@ class Result:
     memory_mb: float
     whole: Phase
     phases: tuple[Phase, ...]
+    missing: str = ""
+    unintended: int = 0
     trace: tuple[tuple[float, float], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -48,9 +56,11 @@ class Result:
         return found
 
 
-def measure(contestant: Contestant, url: str, *, writers: int, posts: int, users: int) -> Result:
-    """Let the contestant migrate the database of `url` under load."""
-    with application(url, writers=writers, posts=posts, users=users) as running:
+def measure(
+    contestant: Contestant, url: str, *, writers: int, posts: int, users: int, careless: bool = False
+) -> Result:
+    """Let the contestant migrate the database of `url` under load. The arguments are the application's."""
+    with application(url, writers=writers, posts=posts, users=users, careless=careless) as running:
         time.sleep(MARGIN)
         began = time.time()
         outcome = contestant.run(url)
@@ -66,8 +76,14 @@ def measure(contestant: Contestant, url: str, *, writers: int, posts: int, users
         round(outcome.memory, 1),
         summary("whole", during, ended - began),
         tuple(_phases(outcome, operations, ended)),
+        missing(url) if contestant.migrates else "",
+        sum(bool(each.error) and not _is_intended(each) for each in operations),
         tuple((each.began - began, each.took * 1000) for each in operations),
     )
+
+
+def _is_intended(operation: Operation) -> bool:
+    return operation.name == ORPHAN and operation.error in INTENDED
 
 
 def _phases(outcome: Outcome, operations: Sequence[Operation], ended: float) -> list[Phase]:

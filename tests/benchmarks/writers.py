@@ -1,8 +1,8 @@
 """The application: writers and readers in processes of their own, each operation timed.
 
 An operation is one transaction of what a blog does: insert a post; insert a user and a post in one
-transaction; update a title, once and twice in a transaction; delete a user without posts; read an author's
-posts. Each is logged with its start, its latency and its error number.
+transaction; update a title, once and twice in a transaction; delete a user without posts; read posts with
+their authors. Each is logged with its start, its latency and its error number.
 """
 
 from __future__ import annotations
@@ -23,6 +23,11 @@ from sqlalchemy.engine import Connection
 # A pause between two operations, in seconds: an application waits for people; a loop without one would
 # measure how two cores are shared and not what a migration holds up.
 THINK = 0.010
+
+
+#: What a careless application does, and what it is told once the constraints are there.
+ORPHAN = "insert orphan"
+INTENDED = ("23502", "23503", "23514", "1048", "1452", "1644")
 
 
 @dataclass(frozen=True)
@@ -53,20 +58,25 @@ class Application:
 
 
 @contextmanager
-def application(url: str, *, writers: int, posts: int, users: int) -> Iterator[Application]:
+def application(
+    url: str, *, writers: int, posts: int, users: int, careless: bool = False
+) -> Iterator[Application]:
     """Start the writers; they are at work when this is entered.
 
     Args:
         url: the database, with its password.
         writers: how many processes.
         posts, users: the highest keys of the seeded blog, among which rows are picked.
+        careless: whether they insert posts without an author as well, and of authors who are not there.
     """
     context = multiprocessing.get_context("spawn")
     ready: Queue[int] = context.Queue()
     stopping = context.Event()
     log: Queue[list[Operation]] = context.Queue()
     processes = [
-        context.Process(target=_work, args=(url, number, posts, users, ready, stopping, log), daemon=True)
+        context.Process(
+            target=_work, args=(url, number, posts, users, careless, ready, stopping, log), daemon=True
+        )
         for number in range(writers)
     ]
     for process in processes:
@@ -77,10 +87,12 @@ def application(url: str, *, writers: int, posts: int, users: int) -> Iterator[A
     stopping.set()
 
 
-def _work(url: str, number: int, posts: int, users: int, ready: Any, stopping: Any, log: Any) -> None:
+def _work(
+    url: str, number: int, posts: int, users: int, careless: bool, ready: Any, stopping: Any, log: Any
+) -> None:
     engine = sa.create_engine(url, isolation_level="READ COMMITTED", pool_pre_ping=False)
     chance = random.Random(number)
-    writer = _Writer(chance, number, posts, users)
+    writer = _Writer(chance, number, posts, users, careless=careless)
     done: list[Operation] = []
     with engine.connect() as connection:
         ready.put(number)
@@ -111,7 +123,7 @@ def _number(error: sa.exc.DBAPIError) -> str:
 class _Writer:
     """Picks operations; makes users of its own to delete."""
 
-    def __init__(self, chance: random.Random, number: int, posts: int, users: int) -> None:
+    def __init__(self, chance: random.Random, number: int, posts: int, users: int, *, careless: bool) -> None:
         self._chance = chance
         self._number = number
         self._posts = posts
@@ -127,6 +139,8 @@ class _Writer:
             (5, "delete user without posts", self.delete_user),
             (25, "read by author", self.read),
         ]
+        if careless:
+            self._operations.append((5, ORPHAN, self.insert_orphan))
 
     def choose(self) -> tuple[str, Callable[[Connection], None]]:
         """The next operation."""
@@ -148,6 +162,11 @@ class _Writer:
         """A post of someone who is there."""
         author = self._author(connection)
         connection.execute(_INSERT_POST, {"author": author, "new_title": "a new post"})
+
+    def insert_orphan(self, connection: Connection) -> None:
+        """A post of nobody, or of someone who is not there: let in until the constraint is."""
+        author = self._chance.choice((None, self._users + 1_000_000_000))
+        connection.execute(_INSERT_POST, {"author": author, "new_title": "an orphan"})
 
     def insert_both(self, connection: Connection) -> None:
         """A user and their first post in one transaction: parent, then child."""
@@ -175,7 +194,8 @@ class _Writer:
             connection.execute(_DELETE, {"name": self._lonely.pop(0)})
 
     def read(self, connection: Connection) -> None:
-        """An author's newest posts."""
+        """Posts with their authors. By the post's key: without an index on user_id each would read the table,
+        and beside that no migration would be noticed."""
         connection.execute(_READ, {"this_id": self._chance.randint(1, self._posts)}).all()
 
 
@@ -208,7 +228,6 @@ _UPDATE = (
     .values(title=sa.bindparam("new_title", type_=sa.String))
 )
 _DELETE = sa.delete(_USER).where(_USER.c.username == sa.bindparam("name", type_=sa.String))
-# By the post's key and its author's: before the migration there is no index on user_id to read by.
 _READ = (
     sa.select(_POST.c.id, _POST.c.title, _USER.c.username)
     .select_from(_POST.outerjoin(_USER, _USER.c.id == _POST.c.user_id))
