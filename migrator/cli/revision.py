@@ -29,6 +29,7 @@ from migrator.reference import ACTIONS, Reference
 @click.option(
     "--index/--no-index", default=True, show_default=True, help="A supporting index on the child columns."
 )
+@click.option("--index-name", default="", help="Its name.  [default: ix_<child>_<columns>]")
 @click.option("--on-null", type=click.Choice(POLICIES), help="What to do with NULL.")
 @click.option("--on-dangling", type=click.Choice(DANGLING), help="What to do with a missing parent.")
 @click.option(
@@ -63,6 +64,7 @@ def command(
     on_delete: Any,
     on_update: Any,
     index: bool,
+    index_name: str,
     on_null: str | None,
     on_dangling: str | None,
     backfill_to: str | None,
@@ -84,8 +86,16 @@ def command(
       migrator revision -r 'Posts.OwnerUserId -> Users.Id' --backfill-to -1
       migrator revision -r 'comment.post_id -> post.id' --on-dangling delete --config migrations/alembic.ini
     """
+    if index_name and not index:
+        raise UsageError("--index-name names an index that --no-index leaves out.", hint="Give one of them.")
     reference = Reference.parse(
-        text, nullable=nullable, name=name, on_delete=on_delete, on_update=on_update, index=index
+        text,
+        nullable=nullable,
+        name=name,
+        on_delete=on_delete,
+        on_update=on_update,
+        index=index,
+        index_name=index_name,
     )
     _check(on_null, on_dangling, backfill_to, sentinel)
     key = None if backfill_to is None else backfill_key(backfill_to, reference)

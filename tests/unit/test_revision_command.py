@@ -38,6 +38,12 @@ def test_a_revision_may_create_the_parents_of_dangling_rows() -> None:
     assert run(*words, "keep", "--on-null", "create-parents").code == 2
 
 
+def test_the_index_may_have_the_name_that_the_model_gives_it() -> None:
+    """What is not the default stands in each of the three."""
+    ran = run("revision", "-r", "shop.a.b -> c.d", "--index-name", "ix_shop_a_b", "--nullable", "--dry-run")
+    assert (ran.code, ran.out.count("index_name='ix_shop_a_b'")) == (0, 6), ran
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
