@@ -37,11 +37,11 @@ SELECT h.pid, h.mode, h.relname AS table, coalesce(a.application_name, '') AS ap
        CASE WHEN a.backend_type = 'autovacuum worker'
             THEN a.query LIKE '%(to prevent wraparound)'
             ELSE age(h.relfrozenxid) > current_setting('autovacuum_freeze_max_age')::bigint END AS wraparound,
-       NULL AS gid,
+       NULL AS gid, to_char(a.query_start, 'HH24:MI:SS') AS asked,
        extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, a.query_start)) AS age
 FROM held h JOIN pg_stat_activity a ON a.pid = h.pid
 UNION ALL
-SELECT NULL, h.mode, h.relname, 'prepared transaction', 'prepared', false, false, p.gid,
+SELECT NULL, h.mode, h.relname, 'prepared transaction', 'prepared', false, false, p.gid, NULL,
        extract(epoch FROM clock_timestamp() - p.prepared)
 FROM held h
 JOIN pg_locks t ON t.virtualtransaction = h.virtualtransaction AND t.locktype = 'transactionid'
@@ -54,6 +54,7 @@ WHERE h.pid IS NULL
 _SNAPSHOTS: Final = """
 SELECT a.pid, 'a snapshot' AS mode, NULL AS table, coalesce(a.application_name, '') AS application,
        a.state, false AS vacuum, false AS wraparound, NULL AS gid,
+       to_char(a.query_start, 'HH24:MI:SS') AS asked,
        extract(epoch FROM clock_timestamp() - a.xact_start) AS age
 FROM pg_stat_activity a
 WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.backend_xmin IS NOT NULL
@@ -95,7 +96,8 @@ def _blockers(rows: Iterable[RowMapping]) -> list[Blocker]:
         before = found.get(pid)
         if before is not None and held in before.what:
             continue
-        what = f"{before.what}, {held}" if before else ", ".join(filter(None, (row["state"], held)))
+        asked = f"query begun at {row['asked']}" if row["asked"] else None
+        what = f"{before.what}, {held}" if before else ", ".join(filter(None, (row["state"], asked, held)))
         found[pid] = Blocker(pid, row["application"], max(float(row["age"] or 0), 0.0), what, _kind(row))
     return sorted(found.values(), key=lambda blocker: -blocker.age_seconds)
 

@@ -40,7 +40,7 @@ def test_a_session_that_stays_in_the_way_is_named_and_given_up_on(database: Data
     said = " ".join([str(stopped.value), *told.notes])
     assert "got no lock in 3 attempt(s)" in said
     assert f"in the way is session {number} (shop, " in said
-    assert "idle in transaction, RowExclusiveLock on post" in said
+    assert re.search(r"idle in transaction, query begun at [\d:]{8}, RowExclusiveLock on post", said), said
     assert "secret" not in said
     assert stopped.value.exit_code == 5
     assert "Run the same command again" in said
