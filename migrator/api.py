@@ -54,7 +54,11 @@ def sweep_orphans(
         With `bind`: the counts of the run; else an empty mapping.
 
     Raises:
-        MigratorError: see `migrator.errors`. Takes row locks on one batch at a time.
+        Refused: a safety check said no; nothing was changed.
+        LockNotObtained, Interrupted, RunLocked: stopped at a safe point; the same call goes on from there.
+        MigratorError: any other; see `migrator.errors`.
+
+    Locks: those of the supporting index while it is built, then row locks on one batch at a time.
     """
     options = {
         "on_null": on_null,
@@ -73,7 +77,12 @@ def restore_orphans(
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> Mapping[str, Any]:
-    """Put every quarantined row of a reference back; never overwrite. See `sweep_orphans`."""
+    """Put every quarantined row of a reference back, from the journal and the quarantine alone; never overwrite.
+
+    Args, Returns, Raises: as `sweep_orphans` has them.
+
+    Locks: row locks on one batch at a time; those of the supporting index while it is dropped, if it was ours.
+    """
     return _do("restore", reference, {}, bind, settings, progress)
 
 
@@ -85,7 +94,12 @@ def enforce_reference(
     progress: Progress | None = None,
 ) -> Mapping[str, Any]:
     """Have new rows checked: the foreign key without a look at old rows, a guard against new NULLs.
-    Locks: see the dialect's steps (`migrator plan`). See `sweep_orphans`."""
+
+    Args, Returns, Raises: as `sweep_orphans` has them.
+
+    Locks: both tables against writers for a moment, each wait for it bounded; `migrator plan` and docs/locks.md
+        have them step by step, for each database.
+    """
     return _do("enforce", reference, {}, bind, settings, progress)
 
 
@@ -96,7 +110,13 @@ def release_reference(
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> Mapping[str, Any]:
-    """Undo `enforce_reference`, as far as it was ours. See `sweep_orphans`."""
+    """Undo `enforce_reference`, as far as it was ours.
+
+    Args, Returns, Raises: as `sweep_orphans` has them.
+
+    Locks: both tables against readers as well on PostgreSQL (ACCESS EXCLUSIVE), for a moment, each wait for it
+        bounded; docs/locks.md has the others.
+    """
     return _do("release", reference, {}, bind, settings, progress)
 
 
@@ -112,7 +132,13 @@ def validate_reference(
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> Mapping[str, Any]:
-    """Sweep what slipped in, have every row proved right, declare NOT NULL. See `sweep_orphans`."""
+    """Sweep what slipped in, have every row proved right, declare NOT NULL.
+
+    Args, Returns, Raises: as `sweep_orphans` has them; the policies are those of what slipped in.
+
+    Locks: on PostgreSQL none that a reader or writer notices but for moments (SHARE UPDATE EXCLUSIVE while every
+        row is looked at); elsewhere those of a rebuild, online where the server can. docs/locks.md has them.
+    """
     options = {
         "on_null": on_null,
         "on_dangling": on_dangling,
@@ -130,7 +156,13 @@ def unvalidate_reference(
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> Mapping[str, Any]:
-    """Undo `validate_reference`, as far as it was ours: back to enforced. See `sweep_orphans`."""
+    """Undo `validate_reference`, as far as it was ours: back to enforced.
+
+    Args, Returns, Raises: as `sweep_orphans` has them.
+
+    Locks: both tables against everybody for a moment on PostgreSQL; elsewhere those of a rebuild. docs/locks.md
+        has them.
+    """
     return _do("unvalidate", reference, {}, bind, settings, progress)
 
 

@@ -3,6 +3,7 @@ application that goes on writing meets."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 
 import pytest
