@@ -77,11 +77,12 @@ def restore_orphans(
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> Mapping[str, Any]:
-    """Put every quarantined row of a reference back, from the journal and the quarantine alone; never overwrite.
+    """Put every quarantined row of a reference back; never overwrite.
 
     Args, Returns, Raises: as `sweep_orphans` has them.
 
-    Locks: row locks on one batch at a time; those of the supporting index while it is dropped, if it was ours.
+    Locks: row locks on one batch at a time; those of the supporting index while it is
+        dropped, if it was ours.
     """
     return _do("restore", reference, {}, bind, settings, progress)
 
@@ -97,8 +98,8 @@ def enforce_reference(
 
     Args, Returns, Raises: as `sweep_orphans` has them.
 
-    Locks: both tables against writers for a moment, each wait for it bounded; `migrator plan` and docs/locks.md
-        have them step by step, for each database.
+    Locks: both tables against writers for a moment, each wait for it bounded; `migrator plan` and
+        docs/locks.md have them step by step, for each database.
     """
     return _do("enforce", reference, {}, bind, settings, progress)
 
@@ -114,8 +115,8 @@ def release_reference(
 
     Args, Returns, Raises: as `sweep_orphans` has them.
 
-    Locks: both tables against readers as well on PostgreSQL (ACCESS EXCLUSIVE), for a moment, each wait for it
-        bounded; docs/locks.md has the others.
+    Locks: both tables against readers as well on PostgreSQL (ACCESS EXCLUSIVE), for a moment, each wait
+        for it bounded; docs/locks.md has the others.
     """
     return _do("release", reference, {}, bind, settings, progress)
 
@@ -136,8 +137,9 @@ def validate_reference(
 
     Args, Returns, Raises: as `sweep_orphans` has them; the policies are those of what slipped in.
 
-    Locks: on PostgreSQL none that a reader or writer notices but for moments (SHARE UPDATE EXCLUSIVE while every
-        row is looked at); elsewhere those of a rebuild, online where the server can. docs/locks.md has them.
+    Locks: on PostgreSQL none that a reader or writer notices but for moments (SHARE UPDATE EXCLUSIVE while
+        every row is looked at); elsewhere those of a rebuild, online where the server can. docs/locks.md has
+        them.
     """
     options = {
         "on_null": on_null,
@@ -160,8 +162,8 @@ def unvalidate_reference(
 
     Args, Returns, Raises: as `sweep_orphans` has them.
 
-    Locks: both tables against everybody for a moment on PostgreSQL; elsewhere those of a rebuild. docs/locks.md
-        has them.
+    Locks: both tables against everybody for a moment on PostgreSQL; elsewhere those of a rebuild.
+        docs/locks.md has them.
     """
     return _do("unvalidate", reference, {}, bind, settings, progress)
 
