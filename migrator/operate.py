@@ -50,7 +50,7 @@ from migrator.sessions import Sessions
 from migrator.settings import Settings
 from migrator.stopping import Gate, stoppable
 from migrator.turning import FORWARD, check_finished, in_force, standing_on
-from migrator.wayback import no_other_name, nothing_in_the_way
+from migrator.wayback import no_other_name, nothing_in_the_way, same_table
 from migrator.worklist import Worklist
 
 #: What the database may say of a statement that the next run can send again.
@@ -205,6 +205,7 @@ class _Operation:
         facts = replace(facts, reference=definition)
         with self.sessions.open() as connection:
             ours = journal.ours(connection, self.reference)
+            same_table(connection, facts)
             if self.operation == "release":
                 no_other_name(facts, self.sessions.dialect, ours)
             if self.operation == "restore":

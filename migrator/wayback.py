@@ -8,6 +8,7 @@ from migrator import quarantine
 from migrator.catalog import Facts
 from migrator.dialects import Dialect
 from migrator.errors import Refused
+from migrator.mirror import mirror_name
 
 
 def no_other_name(facts: Facts, dialect: Dialect, ours: frozenset[str]) -> None:
@@ -30,6 +31,22 @@ def no_other_name(facts: Facts, dialect: Dialect, ours: frozenset[str]) -> None:
             f"is {name}. While it stands no orphan can come back. Nothing was changed.",
             hint=f"If it is to go (it may be that one, renamed): {drop}; then run this again.",
         )
+
+
+def same_table(connection: Connection, facts: Facts) -> None:
+    """Look whether the child is the table that the upgrade was about: a search_path may find another now.
+
+    Raises:
+        Refused: it is not.
+    """
+    child, name = facts.child.name, mirror_name(facts.reference, facts.child.name)
+    for mirror in quarantine.mirrors(connection, facts.reference):
+        there = mirror.source
+        if mirror.name == name and None not in (child.schema, there.schema) and there != child:
+            raise Refused(
+                f"{facts.reference} is {child} here; the upgrade was run on {there}. Nothing was changed.",
+                hint=f"Run this with the search_path of the upgrade, which finds {there}.",
+            )
 
 
 def nothing_in_the_way(connection: Connection, facts: Facts, dialect: Dialect) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from migrator.errors import Refused
 from migrator.policy import Delete
 from migrator.reference import Reference
-from tests.operations.lifecycle import UP, run
+from tests.operations.lifecycle import DOWN, FAST, UP, run
 from tests.operations.postgresql_desk import Desk
 from tests.servers.database import Database
 
+ALL = replace(FAST, max_orphan_share=1.0)
 REFERENCE = Reference.parse("post.author_id -> author.id")
 ROWS = "SELECT array_agg(post ORDER BY id)::text FROM post"
 
@@ -60,3 +63,24 @@ def test_a_not_null_that_was_there_is_named_as_well(database: Database) -> None:
     """As 18 has it, NOT VALID."""
     before, after = taken_back(database, "NOT NULL author_id")
     assert before == after
+
+
+@pytest.mark.engines("postgresql")
+def test_a_table_that_another_search_path_finds_is_not_taken_for_ours(database: Database) -> None:
+    """Two schemas with the same tables: a downgrade that finds the other ones changes nothing."""
+    desk = Desk.at(database, "CREATE SCHEMA shop")
+    for schema in ("public", "shop"):
+        desk.sql(
+            f"CREATE TABLE {schema}.author (id integer PRIMARY KEY)",
+            f"CREATE TABLE {schema}.post (id integer PRIMARY KEY, author_id integer)",
+            f"INSERT INTO {schema}.post VALUES (1, 1)",
+        )
+    run(desk.engine, UP, REFERENCE, Delete(), Delete(), settings=ALL)
+    desk.sql(f'ALTER DATABASE "{database.name}" SET search_path = shop, public')
+    desk.engine.dispose()
+    with pytest.raises(Refused, match=r"is shop\.post here; the upgrade was run on public\.post"):
+        run(desk.engine, DOWN, REFERENCE, Delete(), Delete())
+    desk.sql(f'ALTER DATABASE "{database.name}" RESET search_path')
+    desk.engine.dispose()
+    run(desk.engine, DOWN, REFERENCE, Delete(), Delete())
+    assert desk.rows("SELECT * FROM public.post") == [(1, 1)]
