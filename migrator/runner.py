@@ -170,7 +170,9 @@ class Runner:
         if stubborn:
             raise LockNotObtained(
                 f"Step {step.name} of {context.reference} was not tried: {stubborn[0]} would not give way.",
-                hint="End that session or wait for it, then run the same command again: it goes on.",
+                hint=f"Wait for it (long_transaction is {limit:.0f} s)"
+                + (f", or: {stubborn[0].end}" if stubborn[0].end else "")
+                + " Then run the same command again: it goes on.",
             )
         patience = bool(blockers) and context.dialect.holds_up_others(step)
         return patience and all(blocker.kind == "autovacuum" for blocker in blockers)
@@ -221,7 +223,8 @@ class Runner:
         return LockNotObtained(
             f"Step {step.name} of {self.context.reference} got no lock in {attempts} attempt(s) and "
             f"{waited:.0f} s; in the way: {who}.",
-            hint="Run the same command again when it is quieter: it goes on from here.",
+            hint="Run the same command again when it is quieter: it goes on from here."
+            + (f" What ends the first of them: {surely[0].end}" if surely and surely[0].end else ""),
         )
 
     # -- proof ---------------------------------------------------------------------------------

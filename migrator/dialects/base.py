@@ -15,7 +15,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from migrator.catalog import Column, Facts, Server, Table
 from migrator.dialects.generic import facts_from, inspect_table
-from migrator.dialects.telling import Blocker, Obstacle, Problem, Unproved, Verdict
+from migrator.dialects.telling import Blocker, Problem, Standing, Unproved, Verdict
 from migrator.errors import PreflightRefused
 from migrator.plan import Sql, Step
 from migrator.reference import Reference, TableName, short_name
@@ -114,7 +114,7 @@ class Dialect:
         """What the facts do not hold: privileges, other sessions, server settings, disk."""
         return iter(())
 
-    def in_the_way(self, facts: Facts, kinds: Collection[str]) -> Iterator[Obstacle]:
+    def in_the_way(self, facts: Facts, kinds: Collection[str]) -> Iterator[Standing]:
         """What stands, with ours gone, and refuses rows of these kinds of orphans (`null`, `dangling`...)."""
         return iter(())
 

@@ -161,5 +161,10 @@ def _rows(connection: Connection, query: str, values: dict[str, Any]) -> Sequenc
 
 
 def _told(rows: Iterable[Sequence[Any]]) -> list[Blocker]:
-    found = [Blocker(str(row[0]), str(row[1] or ""), float(row[2] or 0), str(row[3] or "")) for row in rows]
+    found = [
+        Blocker(
+            str(row[0]), str(row[1] or ""), float(row[2] or 0), str(row[3] or ""), end=f"KILL {int(row[0])};"
+        )
+        for row in rows
+    ]
     return sorted(found, key=lambda blocker: -blocker.age_seconds)

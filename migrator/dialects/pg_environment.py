@@ -226,13 +226,13 @@ def _sessions(connection: Connection, facts: Facts, settings: Settings) -> Itera
             yield _in_the_way(
                 each,
                 f"a prepared transaction with locks on {names}, which stay until someone ends it",
-                f"COMMIT PREPARED {literal(each.pid)}; or ROLLBACK PREPARED {literal(each.pid)};",
+                each.end,
             )
         elif each.kind == "session" and each.age_seconds > limit:
             yield _in_the_way(
                 each,
                 f"a transaction older than {limit:.0f} s with locks on {names}",
-                f"Wait for it, or SELECT pg_terminate_backend({each.pid});",
+                f"Wait for it, or {each.end}",
             )
     named = {each.pid for each in holders}
     for each in pg_locks.snapshot_holders(connection):
@@ -241,7 +241,7 @@ def _sessions(connection: Connection, facts: Facts, settings: Settings) -> Itera
                 "warn",
                 "long-transaction",
                 f"{each} is open: CREATE INDEX CONCURRENTLY waits for it, and vacuum cannot clean up.",
-                f"Wait for it, or SELECT pg_terminate_backend({each.pid});",
+                f"Wait for it, or {each.end}",
             )
     for row in connection.execute(sa.text(_PREPARED)).mappings():
         if row["gid"] not in named:

@@ -13,7 +13,7 @@ from typing import Final, Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from migrator.dialects.pg_words import Mode, conflicting, table_sql
+from migrator.dialects.pg_words import Mode, conflicting, literal, table_sql
 from migrator.dialects.telling import Blocker
 from migrator.reference import TableName
 
@@ -98,8 +98,15 @@ def _blockers(rows: Iterable[RowMapping]) -> list[Blocker]:
             continue
         asked = f"query begun at {row['asked']}" if row["asked"] else None
         what = f"{before.what}, {held}" if before else ", ".join(filter(None, (row["state"], asked, held)))
-        found[pid] = Blocker(pid, row["application"], max(float(row["age"] or 0), 0.0), what, _kind(row))
+        kind, age = _kind(row), max(float(row["age"] or 0), 0.0)
+        found[pid] = Blocker(pid, row["application"], age, what, kind, _end(pid, kind))
     return sorted(found.values(), key=lambda blocker: -blocker.age_seconds)
+
+
+def _end(pid: str, kind: str) -> str:
+    if kind == "prepared":
+        return f"COMMIT PREPARED {literal(pid)}; or ROLLBACK PREPARED {literal(pid)};"
+    return f"SELECT pg_terminate_backend({pid});" if kind == "session" else ""
 
 
 def _kind(row: RowMapping) -> Literal["session", "autovacuum", "wraparound", "prepared"]:

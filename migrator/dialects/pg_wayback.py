@@ -8,13 +8,13 @@ from collections.abc import Collection, Iterator
 from migrator.catalog import Facts
 from migrator.dialects.pg_facts import extras
 from migrator.dialects.pg_words import quote, table_sql
-from migrator.dialects.telling import Obstacle
+from migrator.dialects.telling import Standing
 
 _NOT_VALID = " NOT VALID"
 _CHECK = re.compile(r"CHECK \(\((?P<column>.+) IS NOT NULL\)\)( NO INHERIT)?( NOT VALID)?")
 
 
-def in_the_way(facts: Facts, kinds: Collection[str]) -> Iterator[Obstacle]:
+def in_the_way(facts: Facts, kinds: Collection[str]) -> Iterator[Standing]:
     """The constraints that quarantined rows break. Arguments as for `Dialect.in_the_way`."""
     child, reference = facts.child, facts.reference
     refused = {"dangling", "partial"} if reference.match == "full" else {"dangling"}
@@ -29,7 +29,7 @@ def in_the_way(facts: Facts, kinds: Collection[str]) -> Iterator[Obstacle]:
         if what:
             again = definition.removesuffix(_NOT_VALID) + _NOT_VALID
             alter = f"ALTER TABLE {table_sql(child.name)}"
-            yield Obstacle(
+            yield Standing(
                 what,
                 name,
                 f"{alter} DROP CONSTRAINT {quote(name)}",

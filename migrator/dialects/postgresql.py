@@ -28,7 +28,7 @@ from migrator.dialects import (
 from migrator.dialects.base import Dialect, keys_bound
 from migrator.dialects.pg_facts import extras
 from migrator.dialects.pg_words import LockingSql, quote
-from migrator.dialects.telling import Blocker, Obstacle, Problem, Unproved, Verdict
+from migrator.dialects.telling import Blocker, Problem, Standing, Unproved, Verdict
 from migrator.errors import StepFailed
 from migrator.plan import Sql, Step
 from migrator.reference import Reference, TableName
@@ -144,7 +144,7 @@ class PostgreSQL(Dialect):
             with pg_sessions.snapshot(connection):
                 yield from list(pg_environment.problems(connection, facts, settings))
 
-    def in_the_way(self, facts: Facts, kinds: Collection[str]) -> Iterator[Obstacle]:
+    def in_the_way(self, facts: Facts, kinds: Collection[str]) -> Iterator[Standing]:
         """See `Dialect.in_the_way`: a foreign key, a CHECK or a NOT NULL that is not validated."""
         return pg_wayback.in_the_way(facts, kinds)
 

@@ -50,13 +50,14 @@ class Blocker:
     age_seconds: float
     what: str = ""
     kind: Literal["session", "autovacuum", "wraparound", "prepared"] = "session"
+    end: str = ""  # the statement that ends it
 
     def __str__(self) -> str:
         return f"session {self.pid} ({self.application or 'unnamed'}, {self.age_seconds:.0f} s, {self.what})"
 
 
 @dataclass(frozen=True)
-class Obstacle:
+class Standing:
     """A constraint that keeps quarantined rows from coming back.
 
     Args:
