@@ -113,6 +113,7 @@ def write_script(
             return False
         module, name = _SCRIPTS[stage.server.family]
         script = cast(type[Script], getattr(importlib.import_module(module), name))
+        stage.foresee(job.plan)
         facts = job.facts
         for part in script(job).parts():
             context.impl.static_output(part)
