@@ -28,6 +28,7 @@ from migrator.mirror import Mirror
 from migrator.offline.assumed import made_for, table_of
 from migrator.offline.evolve import evolved
 from migrator.offline.rehearsal import Rehearsal
+from migrator.offline.tables import Tables
 from migrator.plan import INVERSE, Operation, Plan, Sql, Step, enforce_plan, sweep_plan, validate_plan
 from migrator.policy import Keep
 from migrator.quarantine import mirrors
@@ -67,6 +68,7 @@ class Stage:
         self._in_force: set[tuple[str, str]] = set()
         self._undone: set[tuple[str, str]] = set()
         self._printed: dict[str, list[Operation]] = {}
+        self._tables = Tables()
         self._made: list[sa.MetaData] = [legacy.Base.metadata]
         self.journal_made = False
         self.files_loaded: set[TableName] = set()
@@ -184,7 +186,7 @@ class Stage:
         facts = replace(self._facts[key], reference=reference)
         if self.server.family == "sqlite":
             return self.rehearsal.facts(self.dialect, facts)
-        return facts
+        return self._tables.seen_by(facts)
 
     def ours(self, reference: Reference) -> frozenset[str]:
         """The steps whose effect will be ours by then."""
@@ -250,6 +252,7 @@ class Stage:
             self._steps.get(key, {}).pop(INVERSE[plan.operation], None)
             self._undone.add((journal.reference_key(plan.facts.reference), INVERSE[plan.operation]))
         self._facts[key] = facts
+        self._tables.left(facts)
 
     def _look(self, operation: Operation, reference: Reference) -> None:
         key = str(reference)
