@@ -22,6 +22,7 @@ from migrator.dialects.pg_facts import (
     check_state,
     extras,
     not_null_state,
+    with_partitions_key,
 )
 from migrator.dialects.pg_words import GUARD_PREFIX, guard_of, null_check_name
 from migrator.errors import UnknownTableError
@@ -76,7 +77,7 @@ def read_facts(connection: Connection, reference: Reference) -> Facts:
         for column in columns:
             if not table.has(column):
                 raise unknown_column(table.name, column, (there.name for there in table.columns))
-    child = _with_partitions_key(child, reference)
+    child = with_partitions_key(child, reference)
     if server.version >= (18,):
         null_check = not_null_state(child, reference.columns)
     else:
@@ -113,33 +114,6 @@ def _type_conflicts(
         "parent_columns": [theirs for _, theirs in pairs],
     }
     return tuple((row[0], row[1]) for row in connection.execute(sa.text(queries.TYPE_CONFLICTS), values))
-
-
-def _with_partitions_key(child: Table, reference: Reference) -> Table:
-    """A partitioned child whose partitions all have the key is enforced, although before 18 the key
-    stands on each of them and not yet on the child: one that says so, and claims no proof, is added."""
-    leaves = extras(child).leaves
-    if child.kind != "partitioned" or any(fk.answers(reference) for fk in child.foreign_keys) or not leaves:
-        return child
-    found = [next((fk for fk in leaf.foreign_keys if fk.answers(reference)), None) for leaf in leaves]
-    first = found[0]
-    if first is None or None in found:
-        return child
-    standing = ForeignKey(
-        reference.name,
-        child.name,
-        first.columns,
-        first.parent,
-        first.parent_columns,
-        first.on_delete,
-        first.on_update,
-        first.match,
-        first.deferrable,
-        first.initially_deferred,
-        validated=False,
-    )
-    values = {name: getattr(child, name) for name in child.__dataclass_fields__}
-    return Table(**{**values, "foreign_keys": (*child.foreign_keys, standing)})
 
 
 class _Reader:

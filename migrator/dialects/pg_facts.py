@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from migrator.catalog import Facts, ForeignKey, Index, Table
-from migrator.reference import TableName
+from migrator.reference import Reference, TableName
 
 _KEY: Final = "postgresql"
 TYPE_CONFLICTS: Final = "type_conflicts"
@@ -130,3 +130,17 @@ def own_foreign_key(facts: Facts) -> bool:
     """Whether the foreign key is declared on the child itself, rather than on each of its partitions."""
     fk = facts.foreign_key
     return fk is not None and any(name == fk.name for name, _ in extras(facts.child).constraints)
+
+
+def with_partitions_key(child: Table, reference: Reference) -> Table:
+    """A partitioned child whose partitions all have the key is enforced, although before 18 the key
+    stands on each of them and not yet on the child: one that says so, and claims no proof, is added."""
+    leaves = extras(child).leaves
+    if child.kind != "partitioned" or any(fk.answers(reference) for fk in child.foreign_keys) or not leaves:
+        return child
+    found = [next((fk for fk in leaf.foreign_keys if fk.answers(reference)), None) for leaf in leaves]
+    first = found[0]
+    if first is None or None in found:
+        return child
+    standing = replace(first, name=reference.name, child=child.name, validated=False)
+    return replace(child, foreign_keys=(*child.foreign_keys, standing))

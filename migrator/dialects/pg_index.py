@@ -27,7 +27,7 @@ def index_steps(facts: Facts) -> tuple[Step, ...]:
         return (*_leftover(facts, child.name, name), _build(facts, "create-index", child.name, name))
     steps: list[Step] = []
     for leaf in extras(child).leaves:
-        leaf_index = _partition_index(facts, leaf)
+        leaf_index = partition_index(facts, leaf)
         steps += _leftover(facts, leaf.name, leaf_index)
         steps.append(_build(facts, f"create-index-{slug(leaf.name)}", leaf.name, leaf_index))
     return (*steps, _declare(facts, name))
@@ -41,7 +41,8 @@ def drop_index_steps(facts: Facts, ours: frozenset[str]) -> tuple[Step, ...]:
     return (_drop(facts, "drop-index", facts.child.name, name),) if "create-index" in ours else ()
 
 
-def _partition_index(facts: Facts, partition: Partition) -> TableName:
+def partition_index(facts: Facts, partition: Partition) -> TableName:
+    """The index of the reference on a partition."""
     return TableName(short_name("ix", partition.name.name, *facts.reference.columns), partition.name.schema)
 
 
@@ -113,7 +114,7 @@ def _declare(facts: Facts, name: TableName) -> Step:
     statements = [f"CREATE INDEX IF NOT EXISTS {quote(name.name)} ON ONLY {table_sql(child.name)} ({on})"]
     attach: list[str] = []
     for partition in extras(child).partitions:  # parents before children
-        index = names[partition.name] = _partition_index(facts, partition)
+        index = names[partition.name] = partition_index(facts, partition)
         if not partition.leaf:
             statements.append(
                 f"CREATE INDEX IF NOT EXISTS {quote(index.name)} ON ONLY {table_sql(partition.name)} ({on})"
@@ -159,6 +160,6 @@ def _drop_partitioned(facts: Facts, ours: frozenset[str], name: TableName) -> tu
     # Those of a build that never came to be attached.
     for leaf in extras(facts.child).leaves:
         if f"create-index-{slug(leaf.name)}" in ours:
-            index = _partition_index(facts, leaf)
+            index = partition_index(facts, leaf)
             steps.append(_drop(facts, f"drop-index-{slug(leaf.name)}", leaf.name, index))
     return tuple(steps)

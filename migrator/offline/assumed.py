@@ -7,14 +7,14 @@ finds before it changes anything.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
 
 from migrator.catalog import Column, Index, Table
 from migrator.dialects import Dialect
-from migrator.reference import TableName
+from migrator.reference import Reference, TableName
 
 # How `format_type` answers to the names SQLAlchemy writes.
 _POSTGRESQL: Mapping[str, str] = {
@@ -53,6 +53,23 @@ def table_of(dialect: Dialect, metadata: sa.MetaData, name: TableName, version: 
         unique_keys=tuple(tuple(str(name) for name in index.columns) for index in indexes if index.unique),
         indexes=tuple(indexes),
         engine="InnoDB" if dialect.family in ("mysql", "mariadb") else None,
+    )
+
+
+def made_for(made: Iterable[sa.MetaData], reference: Reference) -> sa.MetaData | None:
+    """The first metadata that has the tables of a reference, and in them its columns."""
+    names = {reference.child.name, reference.parent.name}
+    return next((one for one in made if names <= set(one.tables) and _has_columns(one, reference)), None)
+
+
+def _has_columns(metadata: sa.MetaData, reference: Reference) -> bool:
+    sides: list[tuple[TableName, tuple[str, ...]]] = [
+        (reference.child, reference.columns),
+        (reference.parent, reference.parent_columns),
+    ]
+    return all(
+        name.schema is None and set(columns) <= set(metadata.tables[name.name].columns.keys())
+        for name, columns in sides
     )
 
 

@@ -1,57 +1,65 @@
 """What a step does to the facts, on paper: the next step of a script is planned from what this one leaves.
 
-Steps are known by their names. One that is not known here (the partitions of a table, a leftover index)
-leaves the facts as they are; `follows` then says that what comes after cannot be planned.
+Steps are known by their names. One that is not known here, or does not leave itself done, is an error: what
+comes after it could not be planned, and a step that seems done is left out of a script.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from migrator.catalog import Facts, ForeignKey, Index, Table
+from migrator.catalog import Facts, Index
 from migrator.dialects import mysql_rebuild, mysql_words, pg_null, pg_words
-from migrator.dialects.pg_facts import Extras, NotNull, extras
+from migrator.dialects.pg_facts import NotNull, by_partition, extras
 from migrator.dialects.pg_key import key_definition, key_name
-from migrator.plan import Plan, Sql, Step
+from migrator.errors import MigratorError
+from migrator.offline import postgresql_partitions as partitions
+from migrator.offline.changing import (
+    is_postgresql,
+    key_made,
+    with_child,
+    with_extras,
+    with_inbound,
+    without,
+)
+from migrator.plan import Sql, Step
 
 
 def evolved(facts: Facts, step: Step) -> Facts:
-    """The facts after a step."""
+    """The facts after a step.
+
+    Raises:
+        MigratorError: they cannot be told.
+    """
     if not isinstance(step.work, Sql) or step.done(facts):
         return facts
+    after = _changed(facts, step, step.work)
+    if after is None or not step.done(after):
+        raise MigratorError(
+            f"What {facts.reference} will be like after {step.name} cannot be told from here, so what "
+            "follows cannot be written as a script.",
+            hint="Run it without --sql.",
+        )
+    return after
+
+
+def _changed(facts: Facts, step: Step, work: Sql) -> Facts | None:
+    change = partitions.of_one(facts, step) or partitions.instead(facts, step)
+    if change is not None:
+        return change(facts)
+    of_all = partitions.of_all(facts, step)
+    if of_all is not None:
+        facts = of_all(facts)
     if step.name == "unvalidate":
-        return _unvalidate(facts, step.work)
+        return _unvalidate(facts, work)
     if step.name == "drop-not-null":
-        return _drop_not_null(facts, _named(facts, step.work, mysql_rebuild.modifies))
+        return _drop_not_null(facts, _named(facts, work, mysql_rebuild.modifies))
     for stem, change in _CHANGES.items():
         if step.name == stem or step.name.removeprefix(stem + "-").replace("-", "").isdigit():
             return change(facts)
-    return facts
-
-
-def follows(plan: Plan, facts: Facts) -> bool:
-    """Whether the facts show every step of a plan as done."""
-    return all(step.done(facts) for step in plan.steps if isinstance(step.work, Sql))
-
-
-def _is_postgresql(facts: Facts) -> bool:
-    # Not a protocol of its own: PostgreSQL alone keeps a constraint's validity, and facts of it.
-    return facts.server.family == "postgresql"
-
-
-def _child(facts: Facts, **values: object) -> Facts:
-    child: Table = replace(facts.child, **values)  # type: ignore[arg-type]
-    same = facts.reference.is_self_reference
-    return replace(facts, child=child, parent=child if same else facts.parent)
-
-
-def _extras(facts: Facts, **values: object) -> Facts:
-    if not _is_postgresql(facts):
-        return facts
-    changed: Extras = replace(extras(facts.child), **values)  # type: ignore[arg-type]
-    return _child(facts, extra={**facts.child.extra, **changed.packed()})
+    return None
 
 
 def _nullable(facts: Facts, nullable: bool, names: tuple[str, ...] = ()) -> Facts:
@@ -60,55 +68,36 @@ def _nullable(facts: Facts, nullable: bool, names: tuple[str, ...] = ()) -> Fact
         replace(column, nullable=nullable) if column.name in wanted else column
         for column in facts.child.columns
     )
-    return _child(facts, columns=columns)
+    return with_child(facts, columns=columns)
 
 
 def _add_index(facts: Facts) -> Facts:
     reference = facts.reference
-    columns = reference.columns if _is_postgresql(facts) else mysql_words.pairs(facts)[0]
+    columns = reference.columns if is_postgresql(facts) else mysql_words.pairs(facts)[0]
     there = tuple(index for index in facts.child.indexes if index.name != reference.index_name)
-    return _child(facts, indexes=(*there, Index(reference.index_name, columns)))
+    return with_child(facts, indexes=(*there, Index(reference.index_name, columns)))
 
 
 def _drop_index(facts: Facts) -> Facts:
     name = facts.reference.index_name
-    return _child(facts, indexes=tuple(index for index in facts.child.indexes if index.name != name))
+    return with_child(facts, indexes=tuple(index for index in facts.child.indexes if index.name != name))
 
 
 def _add_key(facts: Facts) -> Facts:
-    reference = facts.reference
-    key = ForeignKey(
-        reference.name,
-        facts.child.name,
-        reference.columns,
-        facts.parent.name,
-        reference.parent_columns,
-        on_delete=reference.on_delete or "NO ACTION",
-        on_update=reference.on_update or "NO ACTION",
-        match=reference.match,
-        deferrable=reference.deferrable or reference.initially_deferred,
-        initially_deferred=reference.initially_deferred,
-        validated=False if _is_postgresql(facts) else None,
-    )
-    definition = (reference.name, key_definition(facts)) if _is_postgresql(facts) else ("", "")
-    facts = _extras(facts, constraints=(*extras(facts.child).constraints, definition))
-    facts = _child(facts, foreign_keys=(*facts.child.foreign_keys, key))
-    parent = facts.child if reference.is_self_reference else facts.parent
-    parent = replace(parent, inbound=(*parent.inbound, key))
-    return replace(facts, parent=parent, child=parent if reference.is_self_reference else facts.child)
+    key = key_made(facts)
+    if is_postgresql(facts):
+        declared = (facts.reference.name, key_definition(facts))
+        facts = with_extras(facts, constraints=(*extras(facts.child).constraints, declared))
+    facts = with_child(facts, foreign_keys=(*facts.child.foreign_keys, key))
+    return with_inbound(facts, (*facts.parent.inbound, key))
 
 
 def _drop_key(facts: Facts) -> Facts:
     name = facts.reference.name
-
-    def without(keys: Iterable[ForeignKey]) -> tuple[ForeignKey, ...]:
-        return tuple(key for key in keys if key.name != name)
-
     kept = tuple(found for found in extras(facts.child).constraints if found[0] != name)
-    facts = _extras(facts, constraints=kept)
-    facts = _child(facts, foreign_keys=without(facts.child.foreign_keys))
-    parent = replace(facts.parent, inbound=without(facts.parent.inbound))
-    return replace(facts, parent=parent, child=parent if facts.reference.is_self_reference else facts.child)
+    facts = with_extras(facts, constraints=kept)
+    facts = with_child(facts, foreign_keys=without(facts.child.foreign_keys, name))
+    return with_inbound(facts, without(facts.parent.inbound, name))
 
 
 def _key_validity(facts: Facts, validated: bool) -> Facts:
@@ -116,11 +105,11 @@ def _key_validity(facts: Facts, validated: bool) -> Facts:
     keys = tuple(
         replace(key, validated=validated) if key.name == name else key for key in facts.child.foreign_keys
     )
-    return _child(facts, foreign_keys=keys)
+    return with_child(facts, foreign_keys=keys)
 
 
 def _guard(facts: Facts) -> Facts:
-    if _is_postgresql(facts):
+    if is_postgresql(facts):
         return replace(facts, guards=pg_words.guard_of(facts.reference, facts.child.name).triggers)
     return replace(facts, guards=mysql_words.guard_names(facts.reference))
 
@@ -138,7 +127,7 @@ def _add_null_check(facts: Facts) -> Facts:
     added = tuple(NotNull(names[column], column, False) for column in columns)
     definitions = tuple((each.name, f"NOT NULL {each.column}") for each in added)
     there = extras(facts.child)
-    facts = _extras(
+    facts = with_extras(
         facts, not_nulls=(*there.not_nulls, *added), constraints=(*there.constraints, *definitions)
     )
     return _nullable(facts, False)
@@ -150,12 +139,12 @@ def _validate(facts: Facts) -> Facts:
     if facts.null_check != "absent":
         facts = replace(facts, null_check="valid")
     proved = tuple(replace(each, validated=True) for each in extras(facts.child).not_nulls)
-    return _extras(facts, not_nulls=proved)
+    return with_extras(facts, not_nulls=proved)
 
 
 def _set_not_null(facts: Facts) -> Facts:
     facts = _nullable(facts, False)
-    return _unguard(replace(facts, null_check="absent")) if _is_postgresql(facts) else facts
+    return _unguard(replace(facts, null_check="absent")) if is_postgresql(facts) else facts
 
 
 def _drop_not_null(facts: Facts, names: tuple[str, ...] = ()) -> Facts:
@@ -163,7 +152,7 @@ def _drop_not_null(facts: Facts, names: tuple[str, ...] = ()) -> Facts:
     left = tuple(each for each in extras(facts.child).not_nulls if each.column not in wanted)
     gone = {each.name for each in extras(facts.child).not_nulls} - {each.name for each in left}
     kept = tuple(found for found in extras(facts.child).constraints if found[0] not in gone)
-    facts = _nullable(_extras(facts, not_nulls=left, constraints=kept), True, wanted)
+    facts = _nullable(with_extras(facts, not_nulls=left, constraints=kept), True, wanted)
     return replace(facts, null_check="absent")
 
 
@@ -175,7 +164,8 @@ def _named(facts: Facts, work: Sql, names: Callable[[str, str], bool]) -> tuple[
 
 def _unvalidate(facts: Facts, work: Sql) -> Facts:
     """NULL is allowed again in the columns that the step names: not in one that was NOT NULL before."""
-    facts = _key_validity(facts, False)
+    if any(one.endswith(" NOT VALID") for one in work.statements):
+        facts = partitions.exchange_keys(facts) if by_partition(facts) else _key_validity(facts, False)
     dropped = _named(facts, work, pg_null.drops_not_null)
     return _guard(_drop_not_null(facts, dropped)) if dropped else facts
 
@@ -185,6 +175,7 @@ _CHANGES: Final[dict[str, Callable[[Facts], Facts]]] = {
     "create-key-index": _add_index,
     "drop-index": _drop_index,
     "drop-key-index": _drop_index,
+    "drop-invalid-index": _drop_index,
     "add-foreign-key": _add_key,
     "drop-foreign-key": _drop_key,
     "release": lambda facts: _unguard(_drop_key(facts)),

@@ -7,8 +7,8 @@ from textwrap import indent
 
 import sqlalchemy as sa
 
-from migrator.catalog import ForeignKey, Table
-from migrator.dialects.pg_facts import extras
+from migrator.catalog import Facts, ForeignKey, Table
+from migrator.dialects.pg_facts import Partition, by_partition, extras
 from migrator.dialects.pg_words import literal, table_sql
 from migrator.journal import MIRROR, RUN, reference_key
 from migrator.mirror import manifest
@@ -37,9 +37,12 @@ def tables(job: Job) -> str:
     nullable = sorted(name for name in reference.columns if child.column(name).nullable)
     question = f"{_NULLABLE} AND attname IN ({names})"
     lines.append(_same(question, child, ", ".join(nullable), f"the columns of {child.name} that may be NULL"))
-    if child.kind != "partitioned":
-        keys = sorted(map(_key, (*child.foreign_keys, *extras(child).not_enforced)))
-        lines.append(_same(_KEYS, child, ", ".join(keys), f"the foreign keys of {child.name}"))
+    keys = sorted(map(_key, (*_declared(facts), *extras(child).not_enforced)))
+    lines.append(_same(_KEYS, child, ", ".join(keys), f"the foreign keys of {child.name}"))
+    if child.kind == "partitioned":
+        known = "; ".join(sorted(_partition(facts, leaf) for leaf in extras(child).leaves))
+        question = _PARTITIONS.format(keys=_PARTITIONS_KEYS if by_partition(facts) else "''", table="{table}")
+        lines.append(_same(question, child, known, f"the partitions of {child.name}"))
     serving = sorted(
         index.name
         for index in child.indexes
@@ -66,13 +69,37 @@ FROM pg_attribute WHERE attrelid = {table} AND attnum > 0 AND NOT attisdropped""
 _NULLABLE = """\
 SELECT coalesce(string_agg(attname, ', ' ORDER BY attname COLLATE "C"), '')
 FROM pg_attribute WHERE attrelid = {table} AND NOT attnotnull"""
+# As the catalog reader has them: a key to a partitioned parent has rows for each of its partitions besides.
+_OWN = """\
+contype = 'f'
+  AND NOT coalesce((to_jsonb(k) ->> 'conperiod')::boolean, false)
+  AND NOT EXISTS (SELECT FROM pg_constraint up WHERE up.oid = k.conparentid AND up.{side} = k.{side})"""
+_ENFORCED = "coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true)"
 _KEYS = """\
 SELECT coalesce(string_agg(conname || CASE WHEN convalidated THEN '' ELSE ' (not valid)' END, ', '
                            ORDER BY conname COLLATE "C"), '')
-FROM pg_constraint WHERE conrelid = {table} AND contype = 'f'"""
-_INBOUND = """\
+FROM pg_constraint k WHERE conrelid = {table} AND """ + _OWN.format(side="conrelid")
+_PARTITIONS = """\
+SELECT coalesce(string_agg(p.line, '; ' ORDER BY p.line COLLATE "C"), '')
+FROM (SELECT n.nspname || '.' || c.relname || {keys} AS line
+      FROM pg_partition_tree({table}) t JOIN pg_class c ON c.oid = t.relid
+      JOIN pg_namespace n ON n.oid = c.relnamespace WHERE t.isleaf AND t.level > 0) p"""
+_PARTITIONS_KEYS = (
+    """\
+coalesce((
+        SELECT ' (' || string_agg(conname || CASE WHEN convalidated THEN '' ELSE ' (not valid)' END, ', '
+                                  ORDER BY conname COLLATE "C") || ')'
+        FROM pg_constraint k WHERE conrelid = t.relid AND """
+    + _OWN.format(side="conrelid")
+    + "), '')"
+)
+_INBOUND = (
+    """\
 SELECT coalesce(string_agg(DISTINCT conname::text COLLATE "C", ', ' ORDER BY conname::text COLLATE "C"), '')
-FROM pg_constraint WHERE confrelid = {table} AND contype = 'f'"""
+FROM pg_constraint k WHERE confrelid = {table} AND """
+    + _OWN.format(side="confrelid")
+    + f" AND {_ENFORCED}"
+)
 _INDEXES = """\
 SELECT coalesce(string_agg(x.relname, ', ' ORDER BY x.relname COLLATE "C"), '')
 FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
@@ -164,6 +191,20 @@ def _same(question: str, table: Table, expected: str, what: str) -> str:
 
 def _columns(table: Table) -> str:
     return ", ".join(f"{column.name} {column.type}" for column in table.columns)
+
+
+def _declared(facts: Facts) -> tuple[ForeignKey, ...]:
+    """The keys that stand on the child itself, where each partition may have its own."""
+    if not by_partition(facts):
+        return facts.child.foreign_keys
+    declared = {name for name, _ in extras(facts.child).constraints}
+    return tuple(key for key in facts.child.foreign_keys if key.name in declared)
+
+
+def _partition(facts: Facts, leaf: Partition) -> str:
+    """A partition, and its keys where those are its own."""
+    keys = ", ".join(sorted(map(_key, leaf.foreign_keys))) if by_partition(facts) else ""
+    return f"{leaf.name.schema}.{leaf.name.name}" + (f" ({keys})" if keys else "")
 
 
 def _key(key: ForeignKey) -> str:

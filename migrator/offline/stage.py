@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,9 +25,10 @@ from migrator.dialects import Dialect, dialect_for, dialect_of
 from migrator.dialects.telling import Problem
 from migrator.errors import ConnectionFailed, MigratorError, PreflightRefused, UsageError
 from migrator.mirror import Mirror
-from migrator.offline.assumed import table_of
-from migrator.offline.evolve import evolved, follows
+from migrator.offline.assumed import made_for, table_of
+from migrator.offline.evolve import evolved
 from migrator.offline.rehearsal import Rehearsal
+from migrator.offline.tables import Tables
 from migrator.plan import INVERSE, Operation, Plan, Sql, Step, enforce_plan, sweep_plan, validate_plan
 from migrator.policy import Keep
 from migrator.quarantine import mirrors
@@ -66,7 +68,7 @@ class Stage:
         self._in_force: set[tuple[str, str]] = set()
         self._undone: set[tuple[str, str]] = set()
         self._printed: dict[str, list[Operation]] = {}
-        self._lost: set[str] = set()
+        self._tables = Tables()
         self._made: list[sa.MetaData] = [legacy.Base.metadata]
         self.journal_made = False
         self.files_loaded: set[TableName] = set()
@@ -179,15 +181,12 @@ class Stage:
             PreflightRefused: the operation cannot be done on them.
         """
         key = str(reference)
-        if key in self._lost:
-            raise MigratorError(
-                f"What {reference} will be like after the steps before cannot be told from here.",
-                hint="Write one revision's script at a time, the database in reach, or run it without --sql.",
-            )
         if key not in self._facts:
             self._look(operation, reference)
         facts = replace(self._facts[key], reference=reference)
-        return self.rehearsal.facts(self.dialect, facts) if self.server.family == "sqlite" else facts
+        if self.server.family == "sqlite":
+            return self.rehearsal.facts(self.dialect, facts)
+        return self._tables.seen_by(facts)
 
     def ours(self, reference: Reference) -> frozenset[str]:
         """The steps whose effect will be ours by then."""
@@ -222,9 +221,11 @@ class Stage:
         """The journal's last run of an operation that is in force; None where it was not read."""
         return next((run for run in reversed(self.runs(reference)) if run.operation == operation), None)
 
-    def mirrors(self, facts: Facts) -> list[Mirror]:
-        """The mirrors that the journal, where it was read, has of the reference."""
-        return self._mirrors.get(str(facts.reference), [])
+    def mirrors(self, reference: Reference) -> list[Mirror] | None:
+        """The mirrors that the journal has of a reference, none where a restore was stopped after it had
+        emptied them; None where it was not read, or a sweep of this script will have made them."""
+        known = self._mirrors.get(str(reference))
+        return known or None if "sweep" in self.printed(reference) else known
 
     def forward_plan(self, operation: Operation, facts: Facts, settings: Settings) -> Plan:
         """The plan of an operation that goes forward, for its steps of SQL."""
@@ -253,8 +254,7 @@ class Stage:
             self._steps.get(key, {}).pop(INVERSE[plan.operation], None)
             self._undone.add((journal.reference_key(plan.facts.reference), INVERSE[plan.operation]))
         self._facts[key] = facts
-        if not follows(plan, facts):
-            self._lost.add(key)
+        self._tables.left(facts)
 
     def _look(self, operation: Operation, reference: Reference) -> None:
         key = str(reference)
@@ -286,8 +286,21 @@ class Stage:
             steps[name] = bool(ours) or steps.get(name, False)
         self._mirrors[key] = mirrors(connection, reference)
 
+    def foresee(self, plan: Plan) -> None:
+        """Refuse a plan whose steps cannot be followed, before a word of it is printed.
+
+        Raises:
+            MigratorError: what one of them leaves cannot be told.
+        """
+        if self.server.family != "sqlite":
+            reduce(self.advance, plan.steps, plan.facts)
+
     def advance(self, facts: Facts, step: Step) -> Facts:
-        """The facts after a step."""
+        """The facts after a step.
+
+        Raises:
+            MigratorError: they cannot be told.
+        """
         if self.server.family == "sqlite":
             return self.rehearsal.advance(self.dialect, facts, step)
         return evolved(facts, step)
@@ -302,7 +315,7 @@ class Stage:
                 return self._assumed(reference)
         except UsageError:
             # Not there yet: this script creates it, or it stands at an earlier revision.
-            if self.url is None or self._metadata(reference) is not None:
+            if self.url is None or made_for(self._made, reference) is not None:
                 return self._assumed(reference)
             raise
         if operation in journal.FORWARD:
@@ -315,7 +328,7 @@ class Stage:
         return facts
 
     def _assumed(self, reference: Reference) -> Facts:
-        metadata = self._metadata(reference)
+        metadata = made_for(self._made, reference)
         if metadata is None:
             raise MigratorError(
                 f"A script for {reference} needs to know its tables, and the database cannot be read.",
@@ -329,23 +342,6 @@ class Stage:
             for name in (reference.child, reference.parent)
         )
         return Facts(self.server, reference, child, parent)
-
-    def _metadata(self, reference: Reference) -> sa.MetaData | None:
-        names = {reference.child.name, reference.parent.name}
-        for metadata in self._made:
-            if names <= set(metadata.tables) and self._has_columns(metadata, reference):
-                return metadata
-        return None
-
-    def _has_columns(self, metadata: sa.MetaData, reference: Reference) -> bool:
-        sides: list[tuple[TableName, tuple[str, ...]]] = [
-            (reference.child, reference.columns),
-            (reference.parent, reference.parent_columns),
-        ]
-        return all(
-            name.schema is None and set(columns) <= set(metadata.tables[name.name].columns.keys())
-            for name, columns in sides
-        )
 
     def _refuse(self, problems: Iterator[Problem]) -> None:
         for problem in problems:
