@@ -7,6 +7,7 @@ INVALID index, inbound keys, the partition tree (https://www.postgresql.org/docs
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import sqlalchemy as sa
@@ -76,7 +77,8 @@ def read_facts(connection: Connection, reference: Reference) -> Facts:
         for column in columns:
             if not table.has(column):
                 raise unknown_column(table.name, column, (there.name for there in table.columns))
-    child = _with_partitions_key(child, reference)
+    if server.version < (18,):
+        child = _with_partitions_key(child, reference)
     if server.version >= (18,):
         null_check = not_null_state(child, reference.columns)
     else:
@@ -116,30 +118,19 @@ def _type_conflicts(
 
 
 def _with_partitions_key(child: Table, reference: Reference) -> Table:
-    """A partitioned child whose partitions all have the key is enforced, although before 18 the key
+    """A partitioned child whose partitions all have the key, by its name, is enforced, although before 18 it
     stands on each of them and not yet on the child: one that says so, and claims no proof, is added."""
     leaves = extras(child).leaves
     if child.kind != "partitioned" or any(fk.answers(reference) for fk in child.foreign_keys) or not leaves:
         return child
-    found = [next((fk for fk in leaf.foreign_keys if fk.answers(reference)), None) for leaf in leaves]
-    first = found[0]
-    if first is None or None in found:
+    found = [
+        [fk for fk in leaf.foreign_keys if fk.name == reference.name and fk.answers(reference)]
+        for leaf in leaves
+    ]
+    if not all(found):
         return child
-    standing = ForeignKey(
-        reference.name,
-        child.name,
-        first.columns,
-        first.parent,
-        first.parent_columns,
-        first.on_delete,
-        first.on_update,
-        first.match,
-        first.deferrable,
-        first.initially_deferred,
-        validated=False,
-    )
-    values = {name: getattr(child, name) for name in child.__dataclass_fields__}
-    return Table(**{**values, "foreign_keys": (*child.foreign_keys, standing)})
+    standing = replace(found[0][0], child=child.name, validated=False, on_partitions=True)
+    return replace(child, foreign_keys=(*child.foreign_keys, standing))
 
 
 class _Reader:
@@ -223,6 +214,7 @@ class _Reader:
                 row["leaf"],
                 row["foreign"],
                 tuple(_foreign_key(key) for key in keys[row["oid"]] if key["enforced"]),
+                tuple(_foreign_key(key) for key in keys[row["oid"]] if not key["inherited"]),
                 tuple(_index(index) for index in indexes[row["oid"]]),
             )
             for row in rows

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from migrator.catalog import Facts
-from migrator.dialects import pg_locks, pg_sessions
+from migrator.dialects import pg_locks, pg_partition_preflight, pg_sessions
 from migrator.dialects.pg_null import null_columns
 from migrator.dialects.pg_words import columns_sql, literal, quote, table_sql
 from migrator.dialects.telling import Blocker, Problem
@@ -90,6 +90,7 @@ def problems(connection: Connection, facts: Facts, settings: Settings) -> Iterat
         return
     yield from _privileges(connection, facts, server["role"])
     yield from _index_name(connection, facts)
+    yield from pg_partition_preflight.problems(connection, facts)
     yield from _sessions(connection, facts, settings)
     yield from _slots(connection)
 

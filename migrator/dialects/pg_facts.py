@@ -22,6 +22,7 @@ class Partition:
         leaf: whether it holds rows.
         foreign: whether it is a foreign table.
         foreign_keys: those declared on it, inherited ones included.
+        own_keys: those of them that are no part of a key of the table above.
         indexes: those on it.
     """
 
@@ -30,6 +31,7 @@ class Partition:
     leaf: bool = True
     foreign: bool = False
     foreign_keys: tuple[ForeignKey, ...] = ()
+    own_keys: tuple[ForeignKey, ...] = ()
     indexes: tuple[Index, ...] = ()
 
 
@@ -129,4 +131,4 @@ def leaf_foreign_key(facts: Facts, leaf: Partition) -> ForeignKey | None:
 def own_foreign_key(facts: Facts) -> bool:
     """Whether the foreign key is declared on the child itself, rather than on each of its partitions."""
     fk = facts.foreign_key
-    return fk is not None and any(name == fk.name for name, _ in extras(facts.child).constraints)
+    return fk is not None and not fk.on_partitions

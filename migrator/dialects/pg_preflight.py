@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from migrator.catalog import Facts, ForeignKey, Table
 from migrator.dialects.pg_facts import extras, type_conflicts
 from migrator.dialects.pg_null import is_native, is_null_check, null_columns
+from migrator.dialects.pg_partition_preflight import own_keys
 from migrator.dialects.pg_words import columns_sql, null_check_name, quote, table_sql
 from migrator.dialects.telling import Problem, no_key
 from migrator.reference import TableName
@@ -163,6 +164,7 @@ def _standing_key(facts: Facts) -> Iterator[Problem]:
                 "ALTER CONSTRAINT .. ENFORCED scans the table under ACCESS EXCLUSIVE.",
                 f"ALTER TABLE {table_sql(child.name)} DROP CONSTRAINT {quote(dead.name)};",
             )
+    yield from own_keys(facts)
     if fk is None:
         return
     differing = list(_differences(facts, fk))
