@@ -182,6 +182,7 @@ class _Reader:
             checks=tuple((row["name"], row["validated"]) for row in constraints if row["type"] == "c"),
             not_enforced=tuple(_foreign_key(row) for row in keys if not row["enforced"]),
             all_triggers=triggers,
+            deferrable_key=any(row["primary"] and not row["immediate"] for row in indexes),
             ruled=found["ruled"],
             watched=found["watched"],
         )

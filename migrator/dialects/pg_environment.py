@@ -36,8 +36,9 @@ SELECT pg_has_role(c.relowner, 'USAGE') AS owned, pg_get_userbyid(c.relowner) AS
        has_schema_privilege(c.relnamespace, 'CREATE') AS may_create, row_security_active(c.oid) AS rls,
        has_table_privilege(c.oid, 'SELECT') AS may_select, has_table_privilege(c.oid, 'UPDATE') AS may_update,
        has_table_privilege(c.oid, 'DELETE') AS may_delete,
-       NOT EXISTS (SELECT FROM pg_publication_tables t
-                   WHERE t.schemaname = n.nspname AND t.tablename = c.relname)
+       NOT EXISTS (SELECT FROM pg_publication_tables t JOIN pg_publication p USING (pubname)
+                   WHERE t.schemaname = n.nspname AND t.tablename = c.relname
+                     AND (p.pubupdate OR p.pubdelete))
          OR c.relreplident IN ('f', 'i')
          OR c.relreplident = 'd' AND EXISTS (SELECT FROM pg_index i
                                              WHERE i.indrelid = c.oid AND i.indisprimary) AS replicable

@@ -58,6 +58,7 @@ class Extras:
         checks: its CHECK constraints by name, and whether each was validated.
         not_enforced: foreign keys declared NOT ENFORCED (18 and later): they check nothing.
         all_triggers: every trigger of the table, ours included.
+        deferrable_key: whether its primary key is deferrable: no foreign key may refer to it.
         ruled: whether a rule may rewrite the statements sent to it.
         watched: whether an event trigger of the database's may refuse DDL.
     """
@@ -72,6 +73,7 @@ class Extras:
     checks: tuple[tuple[str, bool], ...] = ()
     not_enforced: tuple[ForeignKey, ...] = ()
     all_triggers: tuple[str, ...] = ()
+    deferrable_key: bool = False
     ruled: bool = False
     watched: bool = False
 

@@ -7,6 +7,7 @@ allows although the protocol could not keep its word.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from migrator.catalog import Facts, ForeignKey, Table
 from migrator.dialects.pg_facts import extras, type_conflicts
@@ -85,7 +86,7 @@ def _tables(facts: Facts) -> Iterator[Problem]:
             )
     if not child.key:
         yield no_key(child, f"Give it one: ALTER TABLE {table_sql(child.name)} ADD PRIMARY KEY (...);")
-    if not parent.is_unique(reference.parent_columns):  # 42830; 55000 where it is deferrable
+    if not _may_be_referred_to(parent, reference.parent_columns):  # 42830; 55000 where it is deferrable
         names = ", ".join(reference.parent_columns)
         online = " CONCURRENTLY" if parent.kind != "partitioned" else ""
         yield Problem(
@@ -95,6 +96,12 @@ def _tables(facts: Facts) -> Iterator[Problem]:
             f"CREATE UNIQUE INDEX{online} ON {table_sql(parent.name)} "
             f"({columns_sql(reference.parent_columns)});",
         )
+
+
+def _may_be_referred_to(parent: Table, columns: tuple[str, ...]) -> bool:
+    if extras(parent).deferrable_key:
+        parent = replace(parent, primary_key=())
+    return parent.is_unique(columns)
 
 
 def _no_inherit(table: Table, others: tuple[TableName, ...]) -> str:
