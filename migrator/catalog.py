@@ -65,6 +65,7 @@ class ForeignKey:
     deferrable: bool = False
     initially_deferred: bool = False
     validated: bool | None = None  # None: this server keeps no such flag
+    on_partitions: bool = False  # PostgreSQL before 18: on each partition, and not on the table yet
 
     def answers(self, reference: Reference) -> bool:
         """Whether it ties the same columns to the same key, whatever its name and actions."""
@@ -234,6 +235,7 @@ class Facts:
         guards: names of our NULL guard triggers found on the child.
         null_check: PostgreSQL: the helper CHECK (or 18's not-null constraint): its validity.
         proved_at: the journal's word that every row was proved right (servers without a flag).
+        ours: the journal's word which steps were begun and not taken back: what they made is ours.
         extra: facts of one dialect only, for that dialect.
     """
 
@@ -244,6 +246,7 @@ class Facts:
     guards: tuple[str, ...] = ()
     null_check: Literal["absent", "not valid", "valid"] = "absent"
     proved_at: str | None = None
+    ours: frozenset[str] = frozenset()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property

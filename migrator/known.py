@@ -15,14 +15,15 @@ from migrator.references import Found
 
 
 def facts_with_proof(connection: Connection, dialect: Dialect, reference: Reference) -> Facts:
-    """The facts of a reference with `proved_at` filled in.
+    """The facts of a reference with `proved_at` and `ours` filled in.
 
     Raises:
         UnknownTableError, UnknownColumnError: the reference names what is not there.
     """
     facts = dialect.facts(connection, reference)
     if journal.exists(connection):
-        return replace(facts, proved_at=journal.proved_at(connection, reference))
+        proved_at = journal.proved_at(connection, reference)
+        return replace(facts, proved_at=proved_at, ours=journal.ours(connection, reference))
     return facts
 
 

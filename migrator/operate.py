@@ -29,6 +29,7 @@ from migrator.errors import (
     UsageError,
 )
 from migrator.inbound import unindexed
+from migrator.known import facts_with_proof
 from migrator.leftovers import wait_for_leftovers
 from migrator.plan import (
     INVERSE,
@@ -233,10 +234,7 @@ class _Operation:
 
     def _facts(self) -> Facts:
         with self.sessions.open() as connection:
-            facts = self.sessions.dialect.facts(connection, self.reference)
-            if journal.exists(connection):
-                facts = replace(facts, proved_at=journal.proved_at(connection, self.reference))
-        return facts
+            return facts_with_proof(connection, self.sessions.dialect, self.reference)
 
     def _preflight(self, facts: Facts) -> None:
         dialect = self.sessions.dialect

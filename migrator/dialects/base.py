@@ -132,6 +132,10 @@ class Dialect:
         flag."""
         return []
 
+    def serving(self, table: Table, columns: tuple[str, ...]) -> frozenset[str]:
+        """The names of the indexes that serve a look-up by these columns, as a plan of the server has it."""
+        return frozenset(index.name for index in table.indexes if index.leads_with(columns))
+
     # -- sessions ------------------------------------------------------------------------------
     @contextmanager
     def read_only(self, connection: Connection) -> Iterator[Connection]:

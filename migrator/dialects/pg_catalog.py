@@ -77,7 +77,8 @@ def read_facts(connection: Connection, reference: Reference) -> Facts:
         for column in columns:
             if not table.has(column):
                 raise unknown_column(table.name, column, (there.name for there in table.columns))
-    child = with_partitions_key(child, reference)
+    if server.version < (18,):
+        child = with_partitions_key(child, reference)
     if server.version >= (18,):
         null_check = not_null_state(child, reference.columns)
     else:
@@ -165,6 +166,7 @@ class _Reader:
             checks=tuple((row["name"], row["validated"]) for row in constraints if row["type"] == "c"),
             not_enforced=tuple(_foreign_key(row) for row in keys if not row["enforced"]),
             all_triggers=triggers,
+            deferrable_key=any(row["primary"] and not row["immediate"] for row in indexes),
             ruled=found["ruled"],
             watched=found["watched"],
         )
@@ -197,6 +199,7 @@ class _Reader:
                 row["leaf"],
                 row["foreign"],
                 tuple(_foreign_key(key) for key in keys[row["oid"]] if key["enforced"]),
+                tuple(_foreign_key(key) for key in keys[row["oid"]] if not key["inherited"]),
                 tuple(_index(index) for index in indexes[row["oid"]]),
             )
             for row in rows

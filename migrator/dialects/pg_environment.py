@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from migrator.catalog import Facts
-from migrator.dialects import pg_locks, pg_sessions
+from migrator.dialects import pg_locks, pg_partition_preflight, pg_sessions
 from migrator.dialects.pg_null import null_columns
 from migrator.dialects.pg_words import columns_sql, literal, quote, table_sql
 from migrator.dialects.telling import Blocker, Problem
@@ -36,8 +36,9 @@ SELECT pg_has_role(c.relowner, 'USAGE') AS owned, pg_get_userbyid(c.relowner) AS
        has_schema_privilege(c.relnamespace, 'CREATE') AS may_create, row_security_active(c.oid) AS rls,
        has_table_privilege(c.oid, 'SELECT') AS may_select, has_table_privilege(c.oid, 'UPDATE') AS may_update,
        has_table_privilege(c.oid, 'DELETE') AS may_delete,
-       NOT EXISTS (SELECT FROM pg_publication_tables t
-                   WHERE t.schemaname = n.nspname AND t.tablename = c.relname)
+       NOT EXISTS (SELECT FROM pg_publication_tables t JOIN pg_publication p USING (pubname)
+                   WHERE t.schemaname = n.nspname AND t.tablename = c.relname
+                     AND (p.pubupdate OR p.pubdelete))
          OR c.relreplident IN ('f', 'i')
          OR c.relreplident = 'd' AND EXISTS (SELECT FROM pg_index i
                                              WHERE i.indrelid = c.oid AND i.indisprimary) AS replicable
@@ -90,6 +91,7 @@ def problems(connection: Connection, facts: Facts, settings: Settings) -> Iterat
         return
     yield from _privileges(connection, facts, server["role"])
     yield from _index_name(connection, facts)
+    yield from pg_partition_preflight.problems(connection, facts)
     yield from _sessions(connection, facts, settings)
     yield from _slots(connection)
 

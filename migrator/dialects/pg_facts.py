@@ -22,6 +22,7 @@ class Partition:
         leaf: whether it holds rows.
         foreign: whether it is a foreign table.
         foreign_keys: those declared on it, inherited ones included.
+        own_keys: those of them that are no part of a key of the table above.
         indexes: those on it.
     """
 
@@ -30,6 +31,7 @@ class Partition:
     leaf: bool = True
     foreign: bool = False
     foreign_keys: tuple[ForeignKey, ...] = ()
+    own_keys: tuple[ForeignKey, ...] = ()
     indexes: tuple[Index, ...] = ()
 
 
@@ -56,6 +58,7 @@ class Extras:
         checks: its CHECK constraints by name, and whether each was validated.
         not_enforced: foreign keys declared NOT ENFORCED (18 and later): they check nothing.
         all_triggers: every trigger of the table, ours included.
+        deferrable_key: whether its primary key is deferrable: no foreign key may refer to it.
         ruled: whether a rule may rewrite the statements sent to it.
         watched: whether an event trigger of the database's may refuse DDL.
     """
@@ -70,6 +73,7 @@ class Extras:
     checks: tuple[tuple[str, bool], ...] = ()
     not_enforced: tuple[ForeignKey, ...] = ()
     all_triggers: tuple[str, ...] = ()
+    deferrable_key: bool = False
     ruled: bool = False
     watched: bool = False
 
@@ -129,18 +133,20 @@ def leaf_foreign_key(facts: Facts, leaf: Partition) -> ForeignKey | None:
 def own_foreign_key(facts: Facts) -> bool:
     """Whether the foreign key is declared on the child itself, rather than on each of its partitions."""
     fk = facts.foreign_key
-    return fk is not None and any(name == fk.name for name, _ in extras(facts.child).constraints)
+    return fk is not None and not fk.on_partitions
 
 
 def with_partitions_key(child: Table, reference: Reference) -> Table:
-    """A partitioned child whose partitions all have the key is enforced, although before 18 the key
+    """A partitioned child whose partitions all have the key, by its name, is enforced, although before 18 it
     stands on each of them and not yet on the child: one that says so, and claims no proof, is added."""
     leaves = extras(child).leaves
     if child.kind != "partitioned" or any(fk.answers(reference) for fk in child.foreign_keys) or not leaves:
         return child
-    found = [next((fk for fk in leaf.foreign_keys if fk.answers(reference)), None) for leaf in leaves]
-    first = found[0]
-    if first is None or None in found:
+    found = [
+        [fk for fk in leaf.foreign_keys if fk.name == reference.name and fk.answers(reference)]
+        for leaf in leaves
+    ]
+    if not all(found):
         return child
-    standing = replace(first, name=reference.name, child=child.name, validated=False)
+    standing = replace(found[0][0], child=child.name, validated=False, on_partitions=True)
     return replace(child, foreign_keys=(*child.foreign_keys, standing))

@@ -10,8 +10,10 @@ then indexes ON ONLY the partitioned tables are declared, INVALID until every pa
 
 from __future__ import annotations
 
+import re
+
 from migrator.catalog import Facts, Index
-from migrator.dialects.pg_facts import Partition, extras
+from migrator.dialects.pg_facts import extras
 from migrator.dialects.pg_words import columns_sql, quote, slug, step, table_sql
 from migrator.plan import Step
 from migrator.reference import TableName, short_name
@@ -27,9 +29,9 @@ def index_steps(facts: Facts) -> tuple[Step, ...]:
         return (*_leftover(facts, child.name, name), _build(facts, "create-index", child.name, name))
     steps: list[Step] = []
     for leaf in extras(child).leaves:
-        leaf_index = partition_index(facts, leaf)
+        leaf_index = partition_index(facts, leaf.name)
         steps += _leftover(facts, leaf.name, leaf_index)
-        steps.append(_build(facts, f"create-index-{slug(leaf.name)}", leaf.name, leaf_index))
+        steps.append(_build(facts, build_step(leaf.name), leaf.name, leaf_index))
     return (*steps, _declare(facts, name))
 
 
@@ -41,9 +43,16 @@ def drop_index_steps(facts: Facts, ours: frozenset[str]) -> tuple[Step, ...]:
     return (_drop(facts, "drop-index", facts.child.name, name),) if "create-index" in ours else ()
 
 
-def partition_index(facts: Facts, partition: Partition) -> TableName:
-    """The index of the reference on a partition."""
-    return TableName(short_name("ix", partition.name.name, *facts.reference.columns), partition.name.schema)
+def partition_index(facts: Facts, partition: TableName) -> TableName:
+    """What the index of a partition is called. Where the partition's own name has marks that are left out of
+    it, another partition may have the rest of that name: there it ends in a digest."""
+    odd = (slug(partition).rpartition("-")[2],) if re.search(r"\W", partition.name) else ()
+    return TableName(short_name("ix", partition.name, *facts.reference.columns, *odd), partition.schema)
+
+
+def build_step(leaf: TableName) -> str:
+    """The name of the step that builds the index of a partition."""
+    return f"create-index-{slug(leaf)}"
 
 
 def _indexes(facts: Facts, table: TableName) -> tuple[Index, ...]:
@@ -114,7 +123,7 @@ def _declare(facts: Facts, name: TableName) -> Step:
     statements = [f"CREATE INDEX IF NOT EXISTS {quote(name.name)} ON ONLY {table_sql(child.name)} ({on})"]
     attach: list[str] = []
     for partition in extras(child).partitions:  # parents before children
-        index = names[partition.name] = partition_index(facts, partition)
+        index = names[partition.name] = partition_index(facts, partition.name)
         if not partition.leaf:
             statements.append(
                 f"CREATE INDEX IF NOT EXISTS {quote(index.name)} ON ONLY {table_sql(partition.name)} ({on})"
@@ -159,7 +168,7 @@ def _drop_partitioned(facts: Facts, ours: frozenset[str], name: TableName) -> tu
         steps.append(whole)
     # Those of a build that never came to be attached.
     for leaf in extras(facts.child).leaves:
-        if f"create-index-{slug(leaf.name)}" in ours:
-            index = partition_index(facts, leaf)
+        if build_step(leaf.name) in ours:
+            index = partition_index(facts, leaf.name)
             steps.append(_drop(facts, f"drop-index-{slug(leaf.name)}", leaf.name, index))
     return tuple(steps)

@@ -48,6 +48,12 @@ def add_key(facts: Facts, table: TableName) -> str:
     )
 
 
+def whole_key(facts: Facts) -> str:
+    """Adds the key to the child, every row proved: where it has none, or its partitions' keys are valid."""
+    name = quote(key_name(facts))
+    return f"ALTER TABLE {table_sql(facts.child.name)} ADD CONSTRAINT {name} {key_definition(facts)}"
+
+
 def drop_key(facts: Facts, table: TableName) -> str:
     """Takes it away again."""
     return f"ALTER TABLE {table_sql(table)} DROP CONSTRAINT IF EXISTS {quote(key_name(facts))}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from migrator.catalog import Facts
 from migrator.dialects.pg_facts import Partition, by_partition, extras, leaf_foreign_key, own_foreign_key
-from migrator.dialects.pg_key import add_key, both, key_definition, key_name, lock_writers_out, second
+from migrator.dialects.pg_key import add_key, both, key_name, lock_writers_out, second, whole_key
 from migrator.dialects.pg_null import null_constraints
 from migrator.dialects.pg_words import analyze, body, literal, quote, slug, step, table_sql
 from migrator.plan import Step
@@ -117,7 +117,7 @@ def _attach(facts: Facts, *, parent_first: bool) -> Step:
         (
             *locks,
             f"DO {body(check)}",
-            f"ALTER TABLE {table_sql(child)} ADD CONSTRAINT {quote(name)} {key_definition(facts)}",
+            whole_key(facts),
         ),
         locks=both(facts, "SHARE ROW EXCLUSIVE"),
         blocks="writers of both tables, for the queue and a few milliseconds",

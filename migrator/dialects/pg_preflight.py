@@ -7,10 +7,12 @@ allows although the protocol could not keep its word.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from migrator.catalog import Facts, ForeignKey, Table
 from migrator.dialects.pg_facts import extras, type_conflicts
 from migrator.dialects.pg_null import is_native, is_null_check, null_columns
+from migrator.dialects.pg_partition_preflight import own_keys
 from migrator.dialects.pg_words import columns_sql, null_check_name, quote, table_sql
 from migrator.dialects.telling import Problem, no_key
 from migrator.reference import TableName
@@ -84,7 +86,7 @@ def _tables(facts: Facts) -> Iterator[Problem]:
             )
     if not child.key:
         yield no_key(child, f"Give it one: ALTER TABLE {table_sql(child.name)} ADD PRIMARY KEY (...);")
-    if not parent.is_unique(reference.parent_columns):  # 42830; 55000 where it is deferrable
+    if not _may_be_referred_to(parent, reference.parent_columns):  # 42830; 55000 where it is deferrable
         names = ", ".join(reference.parent_columns)
         online = " CONCURRENTLY" if parent.kind != "partitioned" else ""
         yield Problem(
@@ -94,6 +96,12 @@ def _tables(facts: Facts) -> Iterator[Problem]:
             f"CREATE UNIQUE INDEX{online} ON {table_sql(parent.name)} "
             f"({columns_sql(reference.parent_columns)});",
         )
+
+
+def _may_be_referred_to(parent: Table, columns: tuple[str, ...]) -> bool:
+    if extras(parent).deferrable_key:
+        parent = replace(parent, primary_key=())
+    return parent.is_unique(columns)
 
 
 def _no_inherit(table: Table, others: tuple[TableName, ...]) -> str:
@@ -163,6 +171,7 @@ def _standing_key(facts: Facts) -> Iterator[Problem]:
                 "ALTER CONSTRAINT .. ENFORCED scans the table under ACCESS EXCLUSIVE.",
                 f"ALTER TABLE {table_sql(child.name)} DROP CONSTRAINT {quote(dead.name)};",
             )
+    yield from own_keys(facts)
     if fk is None:
         return
     differing = list(_differences(facts, fk))

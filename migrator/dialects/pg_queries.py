@@ -68,7 +68,8 @@ SELECT k.{side} AS owner, k.conname AS name, cn.nspname AS child_schema, cc.reln
              ORDER BY u.ord)) AS parent_columns,
        k.confdeltype AS on_delete, k.confupdtype AS on_update, k.confmatchtype AS match,
        k.condeferrable AS deferrable, k.condeferred AS deferred, k.convalidated AS validated,
-       coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true) AS enforced
+       coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true) AS enforced,
+       k.conparentid <> 0 AS inherited
 FROM pg_constraint k
 JOIN pg_class cc ON cc.oid = k.conrelid JOIN pg_namespace cn ON cn.oid = cc.relnamespace
 JOIN pg_class pc ON pc.oid = k.confrelid JOIN pg_namespace pn ON pn.oid = pc.relnamespace

@@ -22,6 +22,7 @@ from migrator.dialects.pg_key import (
     lock_everybody_out,
     lock_writers_out,
     second,
+    whole_key,
 )
 from migrator.dialects.pg_null import (
     add_null_check,
@@ -49,12 +50,18 @@ _NOBODY = "no reader or writer; VACUUM, CREATE INDEX and other DDL on the child 
 def enforce_steps(facts: Facts, *, parent_first: bool) -> tuple[Step, ...]:
     """Foreign key NOT VALID, then the NULL guard. The key waits for every open writer of both
     tables; once it stands, the set of orphans can only shrink."""
-    tables = partitions.without_key(facts) if by_partition(facts) else (facts.child.name,)
+    adds: tuple[str, ...]
+    if not by_partition(facts):
+        adds = (add_key(facts, facts.child.name),)
+    elif partitions.leaves(facts):
+        adds = tuple(add_key(facts, table) for table in partitions.without_key(facts))
+    else:
+        adds = (whole_key(facts),)  # there is no row, and no partition to bear it
     locks = lock_writers_out(facts, parent_first=parent_first)
     key = step(
         "add-foreign-key",
         f"add {key_name(facts)} without looking at old rows",
-        (*locks, *(add_key(facts, table) for table in tables)),
+        (*locks, *adds),
         locks=both(facts, "SHARE ROW EXCLUSIVE"),
         blocks=_WRITES,
         done=lambda facts: facts.foreign_key is not None,
@@ -200,6 +207,8 @@ def unvalidate_steps(facts: Facts, ours: frozenset[str], *, parent_first: bool) 
     """One transaction: NULL allowed again, the guard back in its place, the foreign key exchanged
     for one that claims no proof (there is no statement that takes a validation back)."""
     key = bool(ours & {"validate", "attach-foreign-key"})
+    if by_partition(facts) and not partitions.leaves(facts):
+        key = False  # no partition is left that could bear it without its proof
     checked = null_step_columns("add-null-check", facts, ours)
     columns = checked or null_step_columns("set-not-null", facts, ours)
     if not key and not columns:

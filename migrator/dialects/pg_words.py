@@ -29,6 +29,9 @@ Mode = Literal[
 
 GUARD_PREFIX: Final = "migrator_guard"
 
+# With `drop-invalid-index-` before it and a digest behind it: the 64 characters the journal has for a step.
+_READABLE: Final = 38
+
 _CONFLICTS: Final[dict[Mode, tuple[Mode, ...]]] = {
     "ACCESS SHARE": ("ACCESS EXCLUSIVE",),
     "ROW SHARE": ("EXCLUSIVE", "ACCESS EXCLUSIVE"),
@@ -130,9 +133,11 @@ def columns_sql(columns: Iterable[str]) -> str:
 
 
 def slug(table: TableName) -> str:
-    """A table's name as part of a step's name: readable, and different for different tables."""
+    """A table's name as part of a step's name: readable, different for different tables, and short enough for
+    the journal."""
     digest = hashlib.sha256(table_sql(table).encode()).hexdigest()[:6]
-    return f"{re.sub(r'[^a-z0-9]+', '-', table.name.lower()).strip('-')}-{digest}"
+    readable = re.sub(r"[^a-z0-9]+", "-", table.name.lower()).strip("-")[:_READABLE].rstrip("-")
+    return f"{readable}-{digest}"
 
 
 def literal(text: str) -> str:

@@ -159,6 +159,12 @@ class PostgreSQL(Dialect):
             return statement
         return statement.replace("CREATE INDEX", "CREATE INDEX CONCURRENTLY", 1)
 
+    def serving(self, table: Table, columns: tuple[str, ...]) -> frozenset[str]:
+        """See `Dialect.serving`. A plan names the partitions' indexes, never that of the table above."""
+        below = (index for leaf in extras(table).leaves for index in leaf.indexes)
+        names = frozenset(index.name for index in below if index.leads_with(columns))
+        return names | super().serving(table, columns)
+
     def unproved(self, connection: Connection, table: TableName) -> list[Unproved]:
         """See `Dialect.unproved`."""
         return pg_unproved.unproved(connection, table, self.table_sql(table))

@@ -54,11 +54,9 @@ def seen(facts: Facts) -> Facts:
     """The facts of a reference whose child another reference has changed."""
     if not is_postgresql(facts):
         return facts
-    child = with_partitions_key(facts.child, facts.reference)
-    facts = with_child(facts, foreign_keys=child.foreign_keys)
     if facts.server.version < (18,):
-        return facts
-    return replace(facts, null_check=not_null_state(child, facts.reference.columns))
+        return with_child(facts, foreign_keys=with_partitions_key(facts.child, facts.reference).foreign_keys)
+    return replace(facts, null_check=not_null_state(facts.child, facts.reference.columns))
 
 
 def exchange_keys(facts: Facts) -> Facts:
@@ -87,7 +85,10 @@ def _with_keys(facts: Facts, key: ForeignKey, tables: Collection[TableName]) -> 
 
 
 def _with_key(partition: Partition, key: ForeignKey) -> Partition:
-    return replace(partition, foreign_keys=(*partition.foreign_keys, replace(key, child=partition.name)))
+    return replace(
+        partition,
+        foreign_keys=(*partition.foreign_keys, replace(key, child=partition.name, on_partitions=False)),
+    )
 
 
 def _without_keys(facts: Facts, name: str) -> Facts:
@@ -121,7 +122,7 @@ def _prove_null(facts: Facts) -> Facts:
 def _attach(facts: Facts) -> Facts:
     """The child's own key, which every partition has as a part of it."""
     name = key_name(facts)
-    key = replace(facts.foreign_key or key_made(facts), validated=True)
+    key = replace(facts.foreign_key or key_made(facts), validated=True, on_partitions=False)
     declared = (*extras(facts.child).constraints, (name, key_definition(facts)))
     facts = with_extras(_without_keys(facts, name), constraints=declared)
     facts = _tree(facts, lambda each: _with_key(each, key))
@@ -131,12 +132,12 @@ def _attach(facts: Facts) -> Facts:
 
 # -- indexes ---------------------------------------------------------------------------------------
 def _with_index(facts: Facts, partition: Partition) -> Partition:
-    index = Index(partition_index(facts, partition).name, facts.reference.columns)
+    index = Index(partition_index(facts, partition.name).name, facts.reference.columns)
     return replace(partition, indexes=(*_without_index(facts, partition).indexes, index))
 
 
 def _without_index(facts: Facts, partition: Partition) -> Partition:
-    name = partition_index(facts, partition).name
+    name = partition_index(facts, partition.name).name
     return replace(partition, indexes=tuple(index for index in partition.indexes if index.name != name))
 
 

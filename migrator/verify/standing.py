@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -16,6 +17,8 @@ from migrator.predicate import child_alias, table_clause
 from migrator.reference import Reference
 from migrator.report.findings import command
 from migrator.verify.model import Check
+
+_NAMED: Final = 3
 
 
 def standing_checks(
@@ -55,6 +58,14 @@ def _foreign_key(facts: Facts) -> Check:
             f"{reference.child} has no foreign key for {reference}.{others}",
             command("plan", reference),
         )
+    if key.on_partitions:
+        return Check(
+            "foreign-key",
+            "failed",
+            f"each partition of {reference.child} has {key.name}, and the table itself does not: a partition "
+            "that is added will be without it",
+            command("plan", reference),
+        )
     return Check("foreign-key", "passed", f"{key.name or 'an unnamed constraint'} ties {reference}")
 
 
@@ -66,6 +77,13 @@ def _validated(
     reference = facts.reference
     if key.validated:
         return Check("validated", "passed", "the server says that every row was checked")
+    if key.on_partitions:
+        return Check(
+            "validated",
+            "failed",
+            f"{key.name} is not declared on {reference.child}, where its proof would stand",
+            command("plan", reference),
+        )
     if key.validated is False:
         return Check(
             "validated",
@@ -143,11 +161,11 @@ def _index(connection: Connection, dialect: Dialect, facts: Facts, counts: Count
     if used is None:
         yield Check("index-used", "skipped", f"the plans of {dialect.family} databases cannot be read")
         return
-    serving = {one.name for one in facts.child.indexes if one.leads_with(reference.columns)}
+    serving = dialect.serving(facts.child, reference.columns)
     if used & serving:
-        yield Check(
-            "index-used", "passed", f"the plan of such a look-up uses {', '.join(sorted(used & serving))}"
-        )
+        first, rest = sorted(used & serving)[:_NAMED], len(used & serving) - _NAMED
+        more = f" and {rest} more" if rest > 0 else ""  # of as many partitions
+        yield Check("index-used", "passed", f"the plan of such a look-up uses {', '.join(first)}{more}")
         return
     if not counts.valid:
         # MySQL and MariaDB see that nothing can be found and plan no look-up at all.

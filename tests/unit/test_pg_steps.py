@@ -282,7 +282,7 @@ def test_a_partitioned_index_is_built_leaf_by_leaf_and_attached() -> None:
     assert [statement.split(" ")[0:2] for statement in statements(declare)] == [
         ["CREATE", "INDEX"], ["CREATE", "INDEX"], ["ALTER", "INDEX"], ["ALTER", "INDEX"], ["ALTER", "INDEX"]
     ]  # fmt: skip
-    assert statements(declare)[2].endswith('ATTACH PARTITION "public"."ix_p2_a_user_id"')
+    assert statements(declare)[2].endswith('ATTACH PARTITION "public"."ix_p2_a_user_id_f21409"')
 
 
 def test_words_survive_every_name() -> None:
