@@ -146,6 +146,7 @@ def job_of(stage: Stage, operation: ReferenceOperation, policies: Policies, sett
         if kind == "release":
             no_other_name(facts, dialect, stage.ours(reference))
     paths = [one.path for one in policies.each if isinstance(one, Decisions) and kind in _SWEEPING]
+    mirrors = stage.mirrors(reference)
     files = {path: DecisionsFile.read(facts, path) for path in paths}
     return Job(
         words_for(stage.dialect),
@@ -154,7 +155,7 @@ def job_of(stage: Stage, operation: ReferenceOperation, policies: Policies, sett
         policy,
         stage.ours(reference),
         stage.steps(reference),
-        tuple(stage.mirrors(facts)) or _mirrors_made(facts, policies),
+        _mirrors_made(facts, policies) if mirrors is None else tuple(mirrors),
         stage.is_idle_without(reference, kind),
         stage.journal_made,
         stage.advance,

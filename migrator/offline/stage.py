@@ -221,9 +221,11 @@ class Stage:
         """The journal's last run of an operation that is in force; None where it was not read."""
         return next((run for run in reversed(self.runs(reference)) if run.operation == operation), None)
 
-    def mirrors(self, facts: Facts) -> list[Mirror]:
-        """The mirrors that the journal, where it was read, has of the reference."""
-        return self._mirrors.get(str(facts.reference), [])
+    def mirrors(self, reference: Reference) -> list[Mirror] | None:
+        """The mirrors that the journal has of a reference, none where a restore was stopped after it had
+        emptied them; None where it was not read, or a sweep of this script will have made them."""
+        known = self._mirrors.get(str(reference))
+        return known or None if "sweep" in self.printed(reference) else known
 
     def forward_plan(self, operation: Operation, facts: Facts, settings: Settings) -> Plan:
         """The plan of an operation that goes forward, for its steps of SQL."""
