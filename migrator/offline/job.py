@@ -102,7 +102,8 @@ class Job:
             f"migrator: {self.operation} {self.facts.reference} ({server}).\n"
             f"Written for the tables {self.source}; where they differ it stops before the first change.\n"
             "If it stops, nothing that follows was done; what was committed stands and is journaled. Write\n"
-            "the script again from the revision in alembic_version, with the database in reach."
+            "the script again from the revision in alembic_version, with the database in reach; where that\n"
+            "table is there and empty, take the CREATE TABLE alembic_version out of it, if it has one."
         )
 
 
