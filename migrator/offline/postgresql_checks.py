@@ -28,6 +28,8 @@ def tables(job: Job) -> str:
     lines = [
         _same(_COLUMNS, table, _columns(table), f"the columns of {name}") for name, table in both.items()
     ]
+    kind = "partitioned" if facts.child.kind == "partitioned" else "whole"
+    lines.append(_same(_KIND, facts.child, kind, f"the partitions of {facts.child.name}"))
     for name, table in both.items():
         # A delete would pull their rows along; what refers to the parent may refer to a sentinel row.
         inbound = ", ".join(sorted({str(fk.name) for fk in table.inbound}))
@@ -66,6 +68,8 @@ def tables(job: Job) -> str:
 _COLUMNS = """\
 SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attnum)
 FROM pg_attribute WHERE attrelid = {table} AND attnum > 0 AND NOT attisdropped"""
+_KIND = """\
+SELECT CASE relkind WHEN 'p' THEN 'partitioned' ELSE 'whole' END FROM pg_class WHERE oid = {table}"""
 _NULLABLE = """\
 SELECT coalesce(string_agg(attname, ', ' ORDER BY attname COLLATE "C"), '')
 FROM pg_attribute WHERE attrelid = {table} AND NOT attnotnull"""

@@ -141,6 +141,19 @@ def test_a_script_stops_where_a_partition_was_added_since_it_was_written(databas
     assert_same(before, picture(database))
 
 
+def test_a_script_for_a_plain_table_stops_where_it_is_partitioned(database: Database) -> None:
+    """The same columns, but other steps: nothing is changed."""
+    columns = "(id int, day int, author_id int, PRIMARY KEY (id, day))"
+    make(database, *CHILD[:2], f"CREATE TABLE item {columns}")
+    script = written(database, UP, REFERENCE, Delete(), Delete())
+    make(database, "DROP TABLE item", *CHILD[2:])
+    before = picture(database)
+    done = database.client(script, check=False)
+    assert done.returncode != 0
+    assert "found: partitioned; expected: whole" in done.stderr
+    assert_same(before, picture(database))
+
+
 def test_a_step_that_cannot_be_followed_is_refused(database: Database) -> None:
     """One that has no known effect, and one whose effect is not that it is done."""
     make(database, *CHILD)
