@@ -86,7 +86,7 @@ def command(
     """
     form = format_for(form, output, FORMATS)
     settings = resolve()
-    with read_only_session(url, config) as session:
+    with read_only_session(url, config, poolers=True) as session:
         found = chosen(session, texts, models, nullable, schema)
         if not found:
             raise UsageError(
@@ -119,7 +119,11 @@ def _plan(
     connection, dialect = session.connection, session.dialect
     on_null = policy_named(null_word or ("keep" if reference.nullable else "backfill"))
     facts = facts_with_proof(connection, dialect, reference)
-    problems = [*dialect.preflight(facts), *dialect.environment_problems(connection, facts, settings)]
+    problems = [
+        *session.pooled,
+        *dialect.preflight(facts),
+        *dialect.environment_problems(connection, facts, settings),
+    ]
     refused = {problem.slug for problem in problems if problem.severity == "refuse"}
     if "not-a-table" not in refused:
         problems += unindexed(connection, dialect, facts, settings, on_null=on_null, on_dangling=on_dangling)
