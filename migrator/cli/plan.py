@@ -21,6 +21,7 @@ from migrator.inbound import unindexed
 from migrator.known import facts_with_proof
 from migrator.plan import enforce_plan, sweep_plan, validate_plan
 from migrator.policy import Policy, policy_named
+from migrator.policy_preflight import counted, policy_problems
 from migrator.reference import Reference
 from migrator.report.build import database_info, now
 from migrator.report.json import dumps
@@ -139,4 +140,8 @@ def _plan(
     )
     counting = counting and not refused & {"not-a-table", "type-mismatch"}
     counts = detect.count(connection, reference) if counting else None
+    if not refused:
+        problems += policy_problems(
+            connection, dialect, facts, on_null=on_null, on_dangling=on_dangling, there=counted(counts)
+        )
     return PlannedReference(facts, counts, plans, tuple(problems))
