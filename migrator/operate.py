@@ -18,7 +18,7 @@ from migrator import journal, lock, quarantine
 from migrator.catalog import Facts
 from migrator.collector import only_new_garbage
 from migrator.context import Context, Progress, Silent
-from migrator.dialects.telling import Problem
+from migrator.dialects.telling import Problem, refuses
 from migrator.errors import (
     ConnectionFailed,
     Interrupted,
@@ -44,6 +44,7 @@ from migrator.plan import (
     validate_plan,
 )
 from migrator.policy import Backfill, Keep, Policy, flat
+from migrator.policy_preflight import looked_at, policy_problems
 from migrator.reference import Reference
 from migrator.runner import Runner
 from migrator.saying import driver_says
@@ -244,7 +245,16 @@ class _Operation:
                 *dialect.environment_problems(connection, facts, self.sessions.settings),
                 *self._unindexed(connection, facts),
             ]
-        refusals = [problem for problem in problems if problem.severity == "refuse"]
+            if self.operation in ("sweep", "validate") and not any(map(refuses, problems)):
+                problems += policy_problems(
+                    connection,
+                    dialect,
+                    facts,
+                    on_null=self.policies.on_null,
+                    on_dangling=self.policies.on_dangling,
+                    there=looked_at(connection, self.reference),
+                )
+        refusals = [problem for problem in problems if refuses(problem)]
         for problem in problems:
             if problem.severity == "warn":
                 self.progress.note(f"{problem.message} {problem.fix}")

@@ -21,6 +21,7 @@ from migrator.codec import dump_key, load_key
 from migrator.collisions import check_collisions
 from migrator.context import Context
 from migrator.dependants import refuse_dependants
+from migrator.detect import breaking_kinds
 from migrator.errors import Refused, TooManyOrphans, UsageError
 from migrator.parents import check_parents, check_unique
 from migrator.plan import Sweep
@@ -171,10 +172,13 @@ def _allow(connection: Connection, facts: Facts, name: str, policy: Policy, coun
         )
     if isinstance(policy, SetNull) and (refusal := cannot_be_null(facts)):
         raise refusal
-    if isinstance(policy, Keep) and not (name != "dangling" and reference.nullable):
+    if isinstance(policy, Keep) and name in breaking_kinds(reference):
+        full = name == "partial" and reference.match == "full"
         raise Refused(
             f"{count} {name} orphan(s) of {reference} cannot be kept: the constraint would not validate.",
-            hint="Use backfill or delete; NULL can be kept where the reference is declared nullable.",
+            hint="MATCH FULL refuses a key that is NULL in part: use -x on_null=set-null, backfill or delete."
+            if full and reference.nullable
+            else "Use backfill or delete; NULL can be kept where the reference is declared nullable.",
         )
     if isinstance(policy, CreateParents):
         check_unique(connection, facts, check_parents(facts, policy.values))

@@ -85,7 +85,7 @@ def sweep(context: Context, facts: Facts, step: str, work: Sweep) -> dict[str, A
             if detail["rounds"] >= (_LINKS if chained else _ROUNDS):
                 raise StepFailed(
                     f"Orphans of {context.reference} appear as fast as they are swept ({_ROUNDS} rounds).",
-                    hint="Stop what writes them (a session with foreign_key_checks=0?), then run this again.",
+                    hint=f"Stop what writes them ({context.dialect.careless}?), then run this again.",
                 )
 
 

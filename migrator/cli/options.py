@@ -17,6 +17,7 @@ from migrator import references
 from migrator.cli.boundary import URL_KEY
 from migrator.connect import connect
 from migrator.dialects import Dialect, dialect_for
+from migrator.dialects.telling import Problem
 from migrator.errors import UsageError
 from migrator.known import from_journal
 from migrator.references import Found
@@ -99,12 +100,14 @@ class Session:
         engine: for further connections.
         connection: in one read-only snapshot.
         dialect: ours for it.
+        pooled: what lies between us and the server and gives our session to others, where that was asked.
     """
 
     url: URL
     engine: Engine
     connection: Connection
     dialect: Dialect
+    pooled: tuple[Problem, ...] = ()
 
 
 def resolve_url(url: str | None, config: Path | None) -> URL:
@@ -121,8 +124,11 @@ def resolve_url(url: str | None, config: Path | None) -> URL:
 
 
 @contextmanager
-def read_only_session(url: str | None, config: Path | None) -> Iterator[Session]:
+def read_only_session(url: str | None, config: Path | None, *, poolers: bool = False) -> Iterator[Session]:
     """The database, opened so that nothing can be written: see `connect` and `Dialect.read_only`.
+
+    Args:
+        poolers: whether to look for a pooler, which has to be done before the snapshot is taken.
 
     Raises:
         ConnectionFailed, UsageError.
@@ -131,8 +137,9 @@ def read_only_session(url: str | None, config: Path | None) -> Iterator[Session]
     settings = resolve()
     with connect(resolved, read_only=True) as engine, engine.connect() as connection:
         dialect = dialect_for(connection).configured(settings)
+        pooler = dialect.pooler(connection) if poolers else None
         with dialect.read_only(connection):
-            yield Session(resolved, engine, connection, dialect)
+            yield Session(resolved, engine, connection, dialect, (pooler,) if pooler else ())
 
 
 def chosen(

@@ -21,6 +21,7 @@ from migrator.inbound import unindexed
 from migrator.known import facts_with_proof
 from migrator.plan import enforce_plan, sweep_plan, validate_plan
 from migrator.policy import Policy, policy_named
+from migrator.policy_preflight import counted, policy_problems
 from migrator.reference import Reference
 from migrator.report.build import database_info, now
 from migrator.report.json import dumps
@@ -86,7 +87,7 @@ def command(
     """
     form = format_for(form, output, FORMATS)
     settings = resolve()
-    with read_only_session(url, config) as session:
+    with read_only_session(url, config, poolers=True) as session:
         found = chosen(session, texts, models, nullable, schema)
         if not found:
             raise UsageError(
@@ -119,7 +120,11 @@ def _plan(
     connection, dialect = session.connection, session.dialect
     on_null = policy_named(null_word or ("keep" if reference.nullable else "backfill"))
     facts = facts_with_proof(connection, dialect, reference)
-    problems = [*dialect.preflight(facts), *dialect.environment_problems(connection, facts, settings)]
+    problems = [
+        *session.pooled,
+        *dialect.preflight(facts),
+        *dialect.environment_problems(connection, facts, settings),
+    ]
     refused = {problem.slug for problem in problems if problem.severity == "refuse"}
     if "not-a-table" not in refused:
         problems += unindexed(connection, dialect, facts, settings, on_null=on_null, on_dangling=on_dangling)
@@ -135,4 +140,8 @@ def _plan(
     )
     counting = counting and not refused & {"not-a-table", "type-mismatch"}
     counts = detect.count(connection, reference) if counting else None
+    if not refused:
+        problems += policy_problems(
+            connection, dialect, facts, on_null=on_null, on_dangling=on_dangling, there=counted(counts)
+        )
     return PlannedReference(facts, counts, plans, tuple(problems))

@@ -53,6 +53,9 @@ class Dialect:
     #: Whether the way back drops the foreign key by its name, and not whichever answers the reference.
     drops_key_by_name = True
 
+    #: Who can write an orphan although a foreign key stands.
+    careless = "a session in which foreign keys are not checked"
+
     def __init__(self, sa_dialect: sa.Dialect) -> None:
         self.sa = sa_dialect
 
@@ -117,6 +120,17 @@ class Dialect:
     def in_the_way(self, facts: Facts, kinds: Collection[str]) -> Iterator[Standing]:
         """What stands, with ours gone, and refuses rows of these kinds of orphans (`null`, `dangling`...)."""
         return iter(())
+
+    def lacks_on_parent(
+        self, connection: Connection, facts: Facts, reads: frozenset[str], writes: frozenset[str]
+    ) -> Problem | None:
+        """What this account lacks to make rows of the parent, and to take them away again.
+
+        Args:
+            reads: the columns that are looked at.
+            writes: those that an INSERT states; none where rows are only looked for.
+        """
+        return None
 
     def pooler(self, connection: Connection) -> Problem | None:
         """What lies between us and the server and gives our session to others, if anything does; asked before

@@ -17,7 +17,12 @@ from migrator.dialects import mysql_steps as steps
 from migrator.dialects.base import Dialect, keys_bound
 from migrator.dialects.mysql_catalog import Catalog
 from migrator.dialects.mysql_definition import quote
-from migrator.dialects.mysql_environment import environment, long_transactions, unchecked_sessions
+from migrator.dialects.mysql_environment import (
+    environment,
+    lacks_on_parent,
+    long_transactions,
+    unchecked_sessions,
+)
 from migrator.dialects.mysql_facts import facts_of
 from migrator.dialects.mysql_preflight import preflight
 from migrator.dialects.telling import Blocker, Problem, Verdict
@@ -30,6 +35,7 @@ class MySQL(Dialect):
     """Online, without a copy under lock, and proved by a count: see `mysql_steps`."""
 
     family: Literal["mysql", "mariadb"] = "mysql"
+    careless = "a session with foreign_key_checks=0"
     looks_later = True
     #: How the server calls the bound of a statement's time.
     time_limit: ClassVar[str] = "max_execution_time"
@@ -74,6 +80,12 @@ class MySQL(Dialect):
         holders = locks.holders(connection, self._database(connection), tables) or []
         yield from long_transactions(holders, facts, settings)
         yield from unchecked_sessions(locks.unchecked(connection), facts)
+
+    def lacks_on_parent(
+        self, connection: Connection, facts: Facts, reads: frozenset[str], writes: frozenset[str]
+    ) -> Problem | None:
+        """See `Dialect.lacks_on_parent`: by whole tables."""
+        return lacks_on_parent(connection, facts, ("INSERT", "DELETE") if writes else ())
 
     # -- sessions ------------------------------------------------------------------------------
     def greet(self, connection: Connection) -> None:

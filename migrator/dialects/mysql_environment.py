@@ -18,7 +18,7 @@ from migrator.dialects.mysql_grants import Grants, account, grants
 from migrator.dialects.mysql_half_checked import half_checked
 from migrator.dialects.mysql_preflight import rebuilds
 from migrator.dialects.mysql_words import nullable_columns, table_sql
-from migrator.dialects.telling import Blocker, Problem
+from migrator.dialects.telling import Blocker, Problem, no_parents
 from migrator.settings import Settings
 
 # A rebuild writes about this much of the table per second on modest disks (measured 40 to 60 MB/s).
@@ -56,6 +56,16 @@ def environment(connection: Connection, facts: Facts) -> Iterator[Problem]:
         yield from _room(connection, facts, variables)
         yield from _online_log(facts, variables, _variables(connection, "STATUS"))
     yield from _replicas(connection, facts)
+
+
+def lacks_on_parent(connection: Connection, facts: Facts, makes: Sequence[str]) -> Problem | None:
+    """What the account lacks to make rows of the parent; nothing where the server will not tell."""
+    may = grants(connection)
+    lacking = [word for word in ("SELECT", *makes) if may and not may.allow(word, *_where(facts.parent))]
+    if not lacking:
+        return None
+    who = account(connection)
+    return no_parents(f"Account {who}", lacking, facts.parent, table_sql(facts.parent.name), who)
 
 
 def unchecked_sessions(sessions: Sequence[Blocker], facts: Facts) -> Iterator[Problem]:

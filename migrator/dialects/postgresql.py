@@ -20,6 +20,7 @@ from migrator.dialects import (
     pg_locks,
     pg_others,
     pg_preflight,
+    pg_rights,
     pg_sessions,
     pg_steps,
     pg_unproved,
@@ -81,6 +82,7 @@ class PostgreSQL(Dialect):
     family = "postgresql"
     ddl_is_transactional = True
     looks_later = True
+    careless = "a session with session_replication_role=replica"
 
     def __init__(
         self, sa_dialect: sa.Dialect, *, parent_first: bool = True, parallel: Parallel = "quiet"
@@ -147,6 +149,12 @@ class PostgreSQL(Dialect):
     def in_the_way(self, facts: Facts, kinds: Collection[str]) -> Iterator[Standing]:
         """See `Dialect.in_the_way`: a foreign key, a CHECK or a NOT NULL that is not validated."""
         return pg_wayback.in_the_way(facts, kinds)
+
+    def lacks_on_parent(
+        self, connection: Connection, facts: Facts, reads: frozenset[str], writes: frozenset[str]
+    ) -> Problem | None:
+        """See `Dialect.lacks_on_parent`."""
+        return pg_rights.lacks_on_parent(connection, facts, reads, writes)
 
     def pooler(self, connection: Connection) -> Problem | None:
         """pgbouncer in transaction mode, or the like."""

@@ -43,6 +43,7 @@ class SQLite(Dialect):
     """SQLite 3.35 and later."""
 
     family = "sqlite"
+    careless = "a connection without PRAGMA foreign_keys=ON"
     ddl_is_transactional = True
     drops_key_by_name = False
 

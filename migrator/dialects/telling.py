@@ -4,6 +4,7 @@ exception means. Pure.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,6 +27,11 @@ class Problem:
     fix: str
 
 
+def refuses(problem: Problem) -> bool:
+    """Whether it forbids a run."""
+    return problem.severity == "refuse"
+
+
 def no_key(child: Table, fix: str) -> Problem:
     """What it means that a table has no key: nothing worse than whole rows compared, where a row has an
     address."""
@@ -38,6 +44,17 @@ def no_key(child: Table, fix: str) -> Problem:
         f"{lacks}: its rows are named by their {child.address.column}, and a changed row is found again only "
         "while all its columns are as we left them.",
         fix,
+    )
+
+
+def no_parents(who: str, lacking: Sequence[str], parent: Table, quoted: str, grantee: str) -> Problem:
+    """What it means that an account may not make parents and a policy asks for that."""
+    words = ", ".join(lacking)
+    return Problem(
+        "refuse",
+        "no-privilege",
+        f"{who} lacks {words} on {parent.name}, where parents are to be made, and removed on the way back.",
+        f"GRANT {words} ON {quoted} TO {grantee};",
     )
 
 

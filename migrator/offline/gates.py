@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from migrator.answers import cannot_be_null, has_no_last_word, nobody_to_create
 from migrator.catalog import ForeignKey
 from migrator.collisions import collisions, refusal
+from migrator.detect import breaking_kinds
 from migrator.errors import Refused
 from migrator.offline.sweeping import Sweeping
 from migrator.parents import check_parents, same_values
@@ -168,7 +169,7 @@ def _problem(sweeping: Sweeping, name: str, policy: Policy) -> str | None:
         return f"{name} orphans of {reference}, and the policy is to refuse; nothing was changed"
     if isinstance(policy, SetNull) and (refusal := cannot_be_null(sweeping.facts)):
         return refusal.message
-    if isinstance(policy, Keep) and not (name != "dangling" and reference.nullable):
+    if isinstance(policy, Keep) and name in breaking_kinds(reference):
         return f"{name} orphans of {reference} cannot be kept; nothing was changed"
     return None
 

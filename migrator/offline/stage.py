@@ -311,6 +311,8 @@ class Stage:
                 facts = self.rehearsal.read(self.dialect, reference)
             elif connection is not None:
                 facts = dialect_for(connection).facts(connection, reference)
+                if journal.exists(connection):
+                    facts = replace(facts, ours=journal.ours(connection, reference))
             else:
                 return self._assumed(reference)
         except UsageError:

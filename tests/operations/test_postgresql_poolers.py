@@ -91,6 +91,18 @@ def test_alembic_is_refused_before_it_writes_where_it_stands(blog: Pooled) -> No
     assert set(sa.inspect(database.engine).get_table_names()) == before
 
 
+@pytest.mark.parametrize("mode", ["transaction", "single"])
+def test_plan_tells_what_an_upgrade_would_be_refused_for(blog: Pooled, mode: Mode) -> None:
+    """It reads all the same, through a pool of one session as well."""
+    ran = CliRunner().invoke(
+        main, ["plan", f"--url={blog.url(mode)}", "-r", str(POST_AUTHOR), "--format=json"]
+    )
+    assert ran.exit_code == 4
+    assert "transaction-pooling" in ran.stdout
+    ran = CliRunner().invoke(main, ["plan", f"--url={blog.url('session')}", "-r", str(POST_AUTHOR)])
+    assert ran.exit_code == 0
+
+
 def test_a_pool_that_knows_no_transactions_is_refused(blog: Pooled) -> None:
     """It says so itself, and we in one line."""
     with pytest.raises(ConnectionFailed, match="statement pooling mode"), connect(blog.url("statement")):
