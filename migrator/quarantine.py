@@ -205,6 +205,18 @@ def held_kinds(connection: Connection, mirror: Mirror) -> frozenset[str]:
     return frozenset(map(str, connection.scalars(query)))
 
 
+def held_nulls(connection: Connection, mirror: Mirror, columns: Sequence[str]) -> frozenset[str]:
+    """In which of these columns some of them had NULL."""
+    clause = mirror.clause
+    held = clause.c[STATE].in_((HELD, CONFLICT))
+    return frozenset(
+        column
+        for column in columns
+        if column in mirror.columns
+        and connection.scalar(sa.select(sa.literal(1)).where(held, clause.c[column].is_(None)).limit(1))
+    )
+
+
 def drop(connection: Connection, dialect: Dialect, mirror: Mirror) -> None:
     """Remove an empty mirror and its line in the manifest, the table first: see `ensure`."""
     if held(connection, mirror):

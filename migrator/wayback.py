@@ -56,9 +56,12 @@ def nothing_in_the_way(connection: Connection, facts: Facts, dialect: Dialect) -
     Raises:
         Refused: there is one; the hint has the statements that drop it and put it back.
     """
-    mirrors = quarantine.mirrors(connection, facts.reference)
-    kinds = frozenset[str]().union(*(quarantine.held_kinds(connection, each) for each in mirrors))
-    for one in dialect.in_the_way(facts, kinds):
+    kinds, nulls = frozenset[str](), frozenset[str]()
+    for mirror in quarantine.mirrors(connection, facts.reference):
+        if mirror.source.name == facts.child.name.name:
+            kinds |= quarantine.held_kinds(connection, mirror)
+            nulls |= quarantine.held_nulls(connection, mirror, facts.reference.columns)
+    for one in dialect.in_the_way(facts, kinds, nulls):
         raise Refused(
             f"{facts.child.name} has {one.what} {one.name}, which is not ours to drop: while it stands, "
             "rows in quarantine cannot come back. Nothing was changed.",

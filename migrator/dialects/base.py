@@ -117,8 +117,13 @@ class Dialect:
         """What the facts do not hold: privileges, other sessions, server settings, disk."""
         return iter(())
 
-    def in_the_way(self, facts: Facts, kinds: Collection[str]) -> Iterator[Standing]:
-        """What stands, with ours gone, and refuses rows of these kinds of orphans (`null`, `dangling`...)."""
+    def in_the_way(self, facts: Facts, kinds: Collection[str], nulls: Collection[str]) -> Iterator[Standing]:
+        """What stands, with ours gone, and keeps rows from coming back.
+
+        Args:
+            kinds: the kinds of orphans they are (`null`, `dangling`...).
+            nulls: the columns of the reference in which some of them have NULL.
+        """
         return iter(())
 
     def lacks_on_parent(

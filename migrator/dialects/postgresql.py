@@ -146,9 +146,9 @@ class PostgreSQL(Dialect):
             with pg_sessions.snapshot(connection):
                 yield from list(pg_environment.problems(connection, facts, settings))
 
-    def in_the_way(self, facts: Facts, kinds: Collection[str]) -> Iterator[Standing]:
+    def in_the_way(self, facts: Facts, kinds: Collection[str], nulls: Collection[str]) -> Iterator[Standing]:
         """See `Dialect.in_the_way`: a foreign key, a CHECK or a NOT NULL that is not validated."""
-        return pg_wayback.in_the_way(facts, kinds)
+        return pg_wayback.in_the_way(facts, kinds, nulls)
 
     def lacks_on_parent(
         self, connection: Connection, facts: Facts, reads: frozenset[str], writes: frozenset[str]

@@ -20,7 +20,9 @@ from tests.conftest import Database
 from tests.operations.lifecycle import DOWN, UP, assert_same, picture, run
 from tests.operations.offline_desk import step_lines, written
 
-pytestmark = pytest.mark.engines("postgresql", "postgresql-13", "postgresql-17")
+# Not 17: its server gives each column an option (pg_attver) that differs between two databases, which are
+# compared here.
+pytestmark = pytest.mark.engines("postgresql", "postgresql-13")
 
 CHILD = (
     "CREATE TABLE author (id int PRIMARY KEY)",
