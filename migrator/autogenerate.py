@@ -105,12 +105,11 @@ def _is_meant(found: Unproved, autogen_context: Any, conn_table: Any, metadata_t
     for modelled in metadata_table.constraints:
         if modelled.name == found.name and modelled.dialect_kwargs.get("postgresql_not_valid"):
             return True
-    kinds = (("foreign_key_constraint", conn_table.foreign_key_constraints), ("index", conn_table.indexes))
+    kind, there = "foreign_key_constraint", conn_table.foreign_key_constraints
+    if found.kind == "index":
+        kind, there = "index", conn_table.indexes
     return any(
-        one.name == found.name
-        and (kind == "index") == (found.kind == "index")
-        and not autogen_context.run_object_filters(one, one.name, kind, True, None)
-        for kind, there in kinds
+        one.name == found.name and not autogen_context.run_object_filters(one, one.name, kind, True, None)
         for one in there
     )
 

@@ -207,11 +207,12 @@ class _Operation:
         facts = replace(facts, reference=definition)
         with self.sessions.open() as connection:
             ours = journal.ours(connection, self.reference)
-            same_table(connection, facts)
+            mirrors = quarantine.mirrors(connection, definition)
+            same_table(facts, mirrors)
             if self.operation == "release":
                 no_other_name(facts, self.sessions.dialect, ours)
             if self.operation == "restore":
-                nothing_in_the_way(connection, facts, self.sessions.dialect)
+                nothing_in_the_way(connection, facts, self.sessions.dialect, mirrors)
             run = journal.start(connection, definition, self.operation, {})
             journal.record(connection, run, facts={**run.facts, "heads": sorted(self.heads or ())})
         counts = self._run(check, run, self._plan(facts, ours))

@@ -189,32 +189,30 @@ def standing(connection: Connection, mirror: Mirror, *, above: int) -> list[tupl
     return [tuple(row) for row in connection.execute(query)]
 
 
+def _is_held(clause: FromClause) -> ColumnElement[bool]:
+    return clause.c[STATE].in_((HELD, CONFLICT))
+
+
 def held(connection: Connection, mirror: Mirror) -> int:
     """Rows still set aside: neither restored nor healed."""
     clause = mirror.clause
-    found = connection.scalar(
-        sa.select(sa.func.count()).select_from(clause).where(clause.c[STATE].in_((HELD, CONFLICT)))
-    )
+    found = connection.scalar(sa.select(sa.func.count()).select_from(clause).where(_is_held(clause)))
     return int(found or 0)
 
 
 def held_kinds(connection: Connection, mirror: Mirror) -> frozenset[str]:
     """What kinds of orphans those are."""
     clause = mirror.clause
-    query = sa.select(clause.c[KIND]).where(clause.c[STATE].in_((HELD, CONFLICT))).distinct()
+    query = sa.select(clause.c[KIND]).where(_is_held(clause)).distinct()
     return frozenset(map(str, connection.scalars(query)))
 
 
 def held_nulls(connection: Connection, mirror: Mirror, columns: Sequence[str]) -> frozenset[str]:
     """In which of these columns some of them had NULL."""
     clause = mirror.clause
-    held = clause.c[STATE].in_((HELD, CONFLICT))
-    return frozenset(
-        column
-        for column in columns
-        if column in mirror.columns
-        and connection.scalar(sa.select(sa.literal(1)).where(held, clause.c[column].is_(None)).limit(1))
-    )
+    one = sa.select(sa.literal(1)).where(_is_held(clause)).limit(1)
+    known = [column for column in columns if column in mirror.columns]
+    return frozenset(column for column in known if connection.scalar(one.where(clause.c[column].is_(None))))
 
 
 def drop(connection: Connection, dialect: Dialect, mirror: Mirror) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -108,8 +108,9 @@ def write(
     try:
         script, there = _scripts(config)
         taken = set(there)
-        for stage in stages(reference, on_null, on_dangling):
-            _refuse_again(reference, stage, there)
+        planned = stages(reference, on_null, on_dangling)
+        _refuse_again(reference, planned, there.values())
+        for stage in planned:
             revision = script.generate_revision(
                 _identifier(reference, stage, taken),
                 stage.message,
@@ -137,15 +138,18 @@ def write(
     return written
 
 
-def _refuse_again(reference: Reference, stage: Stage, there: Mapping[str, Path]) -> None:
-    """A second revision for the same would find nothing to do, and be one more to take back."""
-    call = f"{stage.upgrade.partition('(')[0]}({reference_code(reference)}"
-    for path in there.values():
-        if _plain(call) in _plain(path.read_text(encoding="utf-8", errors="replace")):
-            raise UsageError(
-                f"{path.name} is a revision for {reference} already: {call[3:]}). Nothing was written.",
-                hint="Look at it; if it has never been run and is to be written anew, remove its files.",
-            )
+def _refuse_again(reference: Reference, planned: Iterable[Stage], there: Iterable[Path]) -> None:
+    """A second revision for the same would find nothing to do, and be one more to take back. Asked of all of
+    them before one is written."""
+    codes = {path: _plain(path.read_text(encoding="utf-8", errors="replace")) for path in there}
+    for stage in planned:
+        call = f"{stage.upgrade.partition('(')[0]}({reference_code(reference)}"
+        for path, code in codes.items():
+            if _plain(call) in code:
+                raise UsageError(
+                    f"{path.name} is a revision for {reference} already: {call[3:]}). Nothing was written.",
+                    hint="Look at it; if it has never been run and is to be written anew, remove its files.",
+                )
 
 
 def _plain(code: str) -> str:

@@ -171,7 +171,7 @@ class Runner:
             raise LockNotObtained(
                 f"Step {step.name} of {context.reference} was not tried: {stubborn[0]} would not give way.",
                 hint=f"Wait for it (long_transaction is {limit:.0f} s)"
-                + (f", or: {stubborn[0].end}" if stubborn[0].end else "")
+                + (f", or: {stubborn[0].end}" if stubborn[0].end else ".")
                 + " Then run the same command again: it goes on.",
             )
         patience = bool(blockers) and context.dialect.holds_up_others(step)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy.engine import Connection
 
 from migrator import quarantine
 from migrator.catalog import Facts
 from migrator.dialects import Dialect
 from migrator.errors import Refused
-from migrator.mirror import mirror_name
+from migrator.mirror import Mirror, mirror_name
 
 
 def no_other_name(facts: Facts, dialect: Dialect, ours: frozenset[str]) -> None:
@@ -33,14 +35,14 @@ def no_other_name(facts: Facts, dialect: Dialect, ours: frozenset[str]) -> None:
         )
 
 
-def same_table(connection: Connection, facts: Facts) -> None:
+def same_table(facts: Facts, mirrors: Sequence[Mirror]) -> None:
     """Look whether the child is the table that the upgrade was about: a search_path may find another now.
 
     Raises:
         Refused: it is not.
     """
     child, name = facts.child.name, mirror_name(facts.reference, facts.child.name)
-    for mirror in quarantine.mirrors(connection, facts.reference):
+    for mirror in mirrors:
         there = mirror.source
         if mirror.name == name and None not in (child.schema, there.schema) and there != child:
             raise Refused(
@@ -49,7 +51,9 @@ def same_table(connection: Connection, facts: Facts) -> None:
             )
 
 
-def nothing_in_the_way(connection: Connection, facts: Facts, dialect: Dialect) -> None:
+def nothing_in_the_way(
+    connection: Connection, facts: Facts, dialect: Dialect, mirrors: Sequence[Mirror]
+) -> None:
     """Look for a constraint that was there before us, or came since, and that the rows in quarantine break:
     a NOT VALID foreign key or check lets old rows stand and refuses them when they come back.
 
@@ -57,7 +61,7 @@ def nothing_in_the_way(connection: Connection, facts: Facts, dialect: Dialect) -
         Refused: there is one; the hint has the statements that drop it and put it back.
     """
     kinds, nulls = frozenset[str](), frozenset[str]()
-    for mirror in quarantine.mirrors(connection, facts.reference):
+    for mirror in mirrors:
         if mirror.source.name == facts.child.name.name:
             kinds |= quarantine.held_kinds(connection, mirror)
             nulls |= quarantine.held_nulls(connection, mirror, facts.reference.columns)

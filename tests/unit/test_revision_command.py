@@ -114,3 +114,19 @@ def test_a_reference_that_has_revisions_gets_no_more(tmp_path: Path) -> None:
     assert sorted((tmp_path / "migrations" / "versions").glob("*.py")) == there
     assert run(*words, "old.post.user_id -> old.user.id").code == 0
     assert len(list((tmp_path / "migrations" / "versions").glob("*.py"))) == 6
+
+
+def test_where_the_last_of_three_is_there_the_first_is_not_written(tmp_path: Path) -> None:
+    """All are looked for before one is written: nothing was written, as it says."""
+    config = Config(str(tmp_path / "alembic.ini"))
+    init(config, str(tmp_path / "migrations"))
+    versions = tmp_path / "migrations" / "versions"
+    words = ("revision", "--config", str(tmp_path / "alembic.ini"), "-r", "post.user_id -> user.id")
+    assert run(*words).code == 0
+    (last,) = (path for path in versions.glob("*.py") if path.name.startswith("validate_"))
+    for path in versions.glob("*.py"):
+        if path != last:
+            path.unlink()
+    last.write_text(re.sub(r"(?m)^(down_revision\b.*=).*$", r"\1 None", last.read_text()))
+    ran = run(*words)
+    assert (ran.code, list(versions.glob("*.py"))) == (2, [last]), ran
