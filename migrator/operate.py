@@ -206,16 +206,15 @@ class _Operation:
         definition = next(run.reference for run in reversed(runs) if run.operation == forward)
         facts = replace(facts, reference=definition)
         with self.sessions.open() as connection:
-            ours = journal.ours(connection, self.reference)
             mirrors = quarantine.mirrors(connection, definition)
             same_table(facts, mirrors)
             if self.operation == "release":
-                no_other_name(facts, self.sessions.dialect, ours)
+                no_other_name(facts, self.sessions.dialect, facts.ours)
             if self.operation == "restore":
                 nothing_in_the_way(connection, facts, self.sessions.dialect, mirrors)
             run = journal.start(connection, definition, self.operation, {})
             journal.record(connection, run, facts={**run.facts, "heads": sorted(self.heads or ())})
-        counts = self._run(check, run, self._plan(facts, ours))
+        counts = self._run(check, run, self._plan(facts, facts.ours))
         with self.sessions.open() as connection:
             journal.undone(connection, self.reference, forward)
             journal.drop_if_idle(connection)

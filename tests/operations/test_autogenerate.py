@@ -12,6 +12,7 @@ from alembic.autogenerate import produce_migrations, render_python_code
 from alembic.operations import Operations
 from alembic.operations.ops import ModifyTableOps
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy.engine import Connection
 
 from migrator import journal
 from migrator.autogenerate import ValidateConstraint
@@ -22,6 +23,11 @@ from tests.servers.database import Database
 pytestmark = pytest.mark.filterwarnings("ignore:Can't validate argument 'dialect_options'")
 
 PLUGINS = ["alembic.autogenerate.*", "migrator"]
+
+
+def _send(connection: Connection, *statements: str) -> None:
+    for statement in statements:
+        connection.execute(sa.text(statement))
 
 
 @contextmanager
@@ -129,7 +135,8 @@ def test_an_invalid_index_of_a_partitioned_table_is_mended(database: Database, u
     made = f"CREATE {'UNIQUE ' if unique else ''}INDEX"
     what = "USING btree (id, day DESC, lower(what)) WHERE what <> ' USING x'"
     with database.engine.begin() as connection:
-        for statement in (
+        _send(
+            connection,
             'CREATE TABLE "Log Book" (id integer NOT NULL, day integer NOT NULL, what text)'
             " PARTITION BY RANGE (id)",
             'CREATE TABLE low PARTITION OF "Log Book" FOR VALUES FROM (MINVALUE) TO (10)',
@@ -141,8 +148,7 @@ def test_an_invalid_index_of_a_partitioned_table_is_mended(database: Database, u
             f'{made} "Of Them" ON ONLY "Log Book" {what}',
             f'{made} "already" ON high {what}',
             'ALTER INDEX "Of Them" ATTACH PARTITION "already"',
-        ):
-            connection.execute(sa.text(statement))
+        )
     named = ("rebuild_index", "index", "Of Them")
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         context = MigrationContext.configure(connection, opts={"autogenerate_plugins": PLUGINS})
@@ -166,15 +172,15 @@ def test_what_is_found_renders_as_a_revision(database: Database) -> None:
     other differences; afterwards there are none."""
     with database.engine.begin() as connection:
         Base.metadata.create_all(connection)
-        for statement in (
+        _send(
+            connection,
             "ALTER TABLE post DROP CONSTRAINT fk_post_user_id_user",
             'ALTER TABLE post ADD CONSTRAINT fk_post_user_id_user FOREIGN KEY (user_id) REFERENCES "user"'
             " NOT VALID",
             r"""ALTER TABLE post ADD CONSTRAINT "ck 5% \:x" CHECK (id > 0) NOT VALID""",
             'ALTER TABLE "user" ADD note text',
             'ALTER TABLE "user" ADD CONSTRAINT ck CHECK (id > 0) NOT VALID',
-        ):
-            connection.execute(sa.text(statement))
+        )
     with database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"autogenerate_plugins": PLUGINS})
         script = produce_migrations(context, Base.metadata)
@@ -201,13 +207,13 @@ def test_what_goes_is_not_proved_first(database: Database) -> None:
     )
     with database.engine.begin() as connection:
         metadata.create_all(connection)
-        for statement in (
+        _send(
+            connection,
             'ALTER TABLE post ADD CONSTRAINT gone FOREIGN KEY (user_id) REFERENCES "user" NOT VALID',
             "ALTER TABLE post ADD CONSTRAINT nn NOT NULL user_id NOT VALID",
             "CREATE INDEX ix_gone ON post (user_id)",
             "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_gone'::regclass",
-        ):
-            connection.execute(sa.text(statement))
+        )
     with _differences(database, metadata) as found:
         verbs = sorted(str(each[0]) if isinstance(each, tuple) else str(each[0][0]) for each in found)
     assert verbs == ["modify_nullable", "remove_fk", "remove_index"]
@@ -227,14 +233,14 @@ def test_what_is_meant_or_left_out_is_no_difference(database: Database) -> None:
     )
     with database.engine.begin() as connection:
         metadata.create_all(connection)
-        for statement in (
+        _send(
+            connection,
             "ALTER TABLE post DROP CONSTRAINT meant",
             'ALTER TABLE post ADD CONSTRAINT meant FOREIGN KEY (user_id) REFERENCES "user" NOT VALID',
             'ALTER TABLE post ADD CONSTRAINT by_hand FOREIGN KEY (user_id) REFERENCES "user" NOT VALID',
             "CREATE INDEX by_hand_too ON post (user_id)",
             "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'by_hand_too'::regclass",
-        ):
-            connection.execute(sa.text(statement))
+        )
 
     def looked_at(_object: object, name: str | None, *_: object) -> bool:
         return not str(name).startswith("by_hand")
@@ -249,13 +255,13 @@ def test_an_invalid_index_with_nothing_left_to_attach_is_made_anew(database: Dat
     metadata = sa.MetaData()
     sa.Table("log", metadata, sa.Column("id", sa.Integer), sa.Index("ix_log_id", "id"))
     with database.engine.begin() as connection:
-        for statement in (
+        _send(
+            connection,
             "CREATE TABLE log (id integer) PARTITION BY RANGE (id)",
             "CREATE TABLE log_1 PARTITION OF log FOR VALUES FROM (0) TO (10)",
             "CREATE INDEX ix_log_id ON ONLY log (id)",
             "DROP TABLE log_1",
-        ):
-            connection.execute(sa.text(statement))
+        )
     for expected in (["rebuild_index"], []):
         with _differences(database, metadata) as found:
             assert [str(each[0]) for each in found] == expected
